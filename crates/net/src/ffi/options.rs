@@ -1,0 +1,40 @@
+//! Socket options that socket2 does not know.
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+fn set(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
+    // SAFETY: the pointer and length describe one live c_int; the descriptor is borrowed for the call.
+    let code = unsafe {
+        libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), size_of::<i32>() as libc::socklen_t)
+    };
+    if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Beyond `rmem_max` when the process may (CAP_NET_ADMIN); silently not otherwise.
+pub fn force_buffers(fd: BorrowedFd<'_>, receive: usize, send: usize) {
+    let _ = set(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, receive.min(i32::MAX as usize) as i32);
+    let _ = set(fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, send.min(i32::MAX as usize) as i32);
+}
+
+pub fn set_dscp(fd: BorrowedFd<'_>, v6: bool, dscp: u8) {
+    let class = i32::from(dscp & 0x3f) << 2;
+    let _ = if v6 {
+        set(fd, libc::IPPROTO_IPV6, libc::IPV6_TCLASS, class)
+    } else {
+        set(fd, libc::IPPROTO_IP, libc::IP_TOS, class)
+    };
+}
+
+/// Has the kernel tell each packet's local address (RFC 3542 §6 for IPv6).
+pub fn enable_packet_info(fd: BorrowedFd<'_>, v6: bool) -> io::Result<()> {
+    if v6 {
+        set(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)
+    } else {
+        set(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)
+    }
+}
+
+/// Linux 4.18 and newer segment a large UDP send by themselves.
+pub fn knows_segmentation(fd: BorrowedFd<'_>) -> bool {
+    set(fd, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok()
+}

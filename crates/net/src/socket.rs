@@ -1,0 +1,92 @@
+//! A non-blocking UDP socket with large buffers.
+use crate::address::is_wildcard;
+use crate::ffi::options;
+use crate::receive::ReceiveBatch;
+use crate::send::{Datagram, SendBatch, Sent};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::cell::Cell;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Bytes asked of the kernel for each direction; it may give less (`net.core.rmem_max`, `wmem_max`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UdpOptions {
+    pub receive_buffer_bytes: usize,
+    pub send_buffer_bytes: usize,
+    /// DSCP in the upper six bits of the traffic class; 46 (EF) is usual for voice (RFC 8837 §5).
+    pub dscp: u8,
+}
+
+impl Default for UdpOptions {
+    fn default() -> Self {
+        Self { receive_buffer_bytes: 4 << 20, send_buffer_bytes: 4 << 20, dscp: 46 }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot bind UDP {address}: {source}")]
+pub struct BindError {
+    pub address: SocketAddr,
+    #[source]
+    pub source: io::Error,
+}
+
+/// One UDP socket of one media thread. `Send`, not `Sync`: its owner alone sends and receives.
+#[derive(Debug)]
+pub struct UdpSocket {
+    fd: OwnedFd,
+    local: SocketAddr,
+    /// Cleared when the device refuses segmentation, for the socket's life.
+    segmentation: Cell<bool>,
+}
+
+impl UdpSocket {
+    pub fn bind(address: SocketAddr, wanted: UdpOptions) -> Result<Self, BindError> {
+        Self::open(address, wanted).map_err(|source| BindError { address, source })
+    }
+
+    fn open(address: SocketAddr, wanted: UdpOptions) -> io::Result<Self> {
+        let domain = if address.is_ipv6() { Domain::IPV6 } else { Domain::IPV4 };
+        let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+        socket.set_nonblocking(true)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        // Smaller buffers than asked are no reason not to start: both calls only raise what they can.
+        let _ = socket.set_recv_buffer_size(wanted.receive_buffer_bytes);
+        let _ = socket.set_send_buffer_size(wanted.send_buffer_bytes);
+        options::force_buffers(socket.as_fd(), wanted.receive_buffer_bytes, wanted.send_buffer_bytes);
+        options::set_dscp(socket.as_fd(), address.is_ipv6(), wanted.dscp);
+        if is_wildcard(address.ip()) {
+            options::enable_packet_info(socket.as_fd(), address.is_ipv6())?;
+        }
+        socket.bind(&address.into())?;
+        let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let fd: OwnedFd = socket.into();
+        let segmentation = Cell::new(options::knows_segmentation(fd.as_fd()));
+        Ok(Self { fd, local, segmentation })
+    }
+
+    /// The bound address; the port is the real one when 0 was asked.
+    pub const fn local_address(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Takes what has arrived, up to the batch's capacity. 0 when nothing waits.
+    pub fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<usize> {
+        batch.fill(self.fd.as_fd())
+    }
+
+    /// Sends all datagrams, those to one destination in as few system calls as the kernel allows.
+    /// What the kernel refuses is counted and skipped: UDP promises nothing, a media thread waits for nobody.
+    pub fn send<'a>(&self, batch: &mut SendBatch, datagrams: impl Iterator<Item = Datagram<'a>>) -> Sent {
+        batch.send_all(self.fd.as_fd(), &self.segmentation, datagrams)
+    }
+}
+
+impl AsFd for UdpSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}

@@ -1,0 +1,114 @@
+//! Batches over real loopback sockets.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+use offhook_net::{Datagram, Poller, Ready, ReceiveBatch, SendBatch, UdpOptions, UdpSocket};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+fn bind(text: &str) -> UdpSocket {
+    UdpSocket::bind(text.parse().unwrap(), UdpOptions::default()).unwrap()
+}
+
+fn receive_all(socket: &UdpSocket, expected: usize) -> Vec<(SocketAddr, Vec<u8>)> {
+    let mut poller = Poller::new().unwrap();
+    poller.add(socket, 0).unwrap();
+    let mut ready = Ready::default();
+    let mut batch = ReceiveBatch::new(16, 1500);
+    let mut all = Vec::new();
+    while all.len() < expected {
+        poller.wait(Some(Duration::from_secs(5)), &mut ready).unwrap();
+        assert!(!ready.tokens().is_empty(), "only {} of {expected} arrived", all.len());
+        socket.receive(&mut batch).unwrap();
+        all.extend(batch.datagrams().map(|d| {
+            assert!(!d.truncated);
+            (d.from, d.data.to_vec())
+        }));
+    }
+    all
+}
+
+fn to<'a>(socket: &UdpSocket, flow: u32, bytes: &'a [u8]) -> Datagram<'a> {
+    Datagram { to: socket.local_address(), from: None, flow, bytes }
+}
+
+#[test]
+fn more_datagrams_than_a_batch_holds_arrive_in_order_in_both_families() {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let (a, b) = (bind(address), bind(address));
+        let payloads: Vec<Vec<u8>> =
+            (0..300_u32).map(|i| [&i.to_be_bytes()[..], &vec![7; i as usize]].concat()).collect();
+        let mut batch = SendBatch::new(64);
+        let sent = a.send(&mut batch, payloads.iter().map(|p| to(&b, 1, p)));
+        assert_eq!((sent.datagrams, sent.refused), (300, 0));
+        let got = receive_all(&b, 300);
+        assert!(got.iter().all(|(from, _)| *from == a.local_address()));
+        assert!(got.iter().map(|(_, bytes)| bytes).eq(payloads.iter()));
+    }
+}
+
+#[test]
+fn interleaved_datagrams_of_one_size_leave_as_one_send_per_destination() {
+    let sender = bind("127.0.0.1:0");
+    let receivers: Vec<UdpSocket> = (0..3).map(|_| bind("127.0.0.1:0")).collect();
+    let payloads: Vec<[u8; 172]> = (0..30).map(|i| [i; 172]).collect();
+    let datagrams = payloads.iter().enumerate().map(|(i, p)| to(&receivers[i % 3], (i % 3) as u32, p));
+    let sent = sender.send(&mut SendBatch::new(256), datagrams);
+    assert_eq!((sent.datagrams, sent.system_calls), (30, 1));
+    for (index, receiver) in receivers.iter().enumerate() {
+        let got = receive_all(receiver, 10);
+        let first: Vec<u8> = got.iter().map(|(_, bytes)| bytes[0]).collect();
+        assert_eq!(first, (0..10).map(|i| (i * 3 + index) as u8).collect::<Vec<_>>());
+        assert!(got.iter().all(|(_, bytes)| bytes.len() == 172));
+    }
+}
+
+#[test]
+fn a_shorter_datagram_ends_its_run_and_a_longer_one_begins_another() {
+    let (a, b) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
+    let lengths = [100, 100, 60, 100, 160, 160, 10, 10];
+    let payloads: Vec<Vec<u8>> = lengths.iter().enumerate().map(|(i, n)| vec![i as u8; *n]).collect();
+    let sent = a.send(&mut SendBatch::new(256), payloads.iter().map(|p| to(&b, 9, p)));
+    assert_eq!(sent.datagrams, 8);
+    assert!(receive_all(&b, 8).iter().map(|(_, bytes)| bytes).eq(payloads.iter()));
+}
+
+#[test]
+fn one_refused_destination_does_not_hold_up_the_others() {
+    let (a, b) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
+    // A loopback-bound socket has no route to a public address.
+    let lost = Datagram { to: "192.0.2.1:9".parse().unwrap(), from: None, flow: 2, bytes: b"lost" };
+    let batch = [to(&b, 1, b"one"), lost, to(&b, 1, b"two!"), lost, to(&b, 3, b"three")];
+    let sent = a.send(&mut SendBatch::new(256), batch.into_iter());
+    assert_eq!((sent.datagrams, sent.refused), (3, 2));
+    let got: Vec<Vec<u8>> = receive_all(&b, 3).into_iter().map(|(_, bytes)| bytes).collect();
+    assert_eq!(got, [b"one".to_vec(), b"two!".to_vec(), b"three".to_vec()]);
+}
+
+#[test]
+fn a_wildcard_socket_answers_from_the_address_that_was_asked() {
+    let server = bind("0.0.0.0:0");
+    let client = bind("127.0.0.1:0");
+    let there: SocketAddr = format!("127.0.0.7:{}", server.local_address().port()).parse().unwrap();
+    client.send(&mut SendBatch::new(4), [Datagram { to: there, from: None, flow: 0, bytes: b"ping" }].into_iter());
+    let mut poller = Poller::new().unwrap();
+    poller.add(&server, 0).unwrap();
+    poller.wait(Some(Duration::from_secs(5)), &mut Ready::default()).unwrap();
+    let mut batch = ReceiveBatch::new(4, 1500);
+    assert_eq!(server.receive(&mut batch).unwrap(), 1);
+    let (from, local) = batch.datagrams().map(|d| (d.from, d.local)).next().unwrap();
+    assert_eq!(local, Some(there.ip()));
+    server.send(&mut SendBatch::new(4), [Datagram { to: from, from: local, flow: 0, bytes: b"pong" }].into_iter());
+    assert_eq!(receive_all(&client, 1), [(there, b"pong".to_vec())]);
+}
+
+#[test]
+fn a_datagram_longer_than_the_batch_allows_is_marked() {
+    let (a, b) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
+    a.send(&mut SendBatch::new(4), [to(&b, 0, &[1; 600])].into_iter());
+    let mut poller = Poller::new().unwrap();
+    poller.add(&b, 0).unwrap();
+    poller.wait(Some(Duration::from_secs(5)), &mut Ready::default()).unwrap();
+    let mut batch = ReceiveBatch::new(4, 512);
+    b.receive(&mut batch).unwrap();
+    let seen: Vec<(usize, bool)> = batch.datagrams().map(|d| (d.data.len(), d.truncated)).collect();
+    assert_eq!(seen, [(512, true)]);
+}
