@@ -1,0 +1,68 @@
+# Two commands do everything for a newcomer: make run, make test.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+BUILD_PACKAGES := build-essential cmake pkg-config ca-certificates curl
+TEST_PACKAGES := $(BUILD_PACKAGES) chromium chromium-driver sip-tester baresip-core nats-server postgresql coturn sox \
+	flac opus-tools nftables iproute2 iptables procps
+CONFIG ?=
+
+.PHONY: help run test soak fuzz bench packages test-packages pages check unit web-test e2e
+
+help:
+	@echo "make run                 build in release and start everything on loopback"
+	@echo "make test                install what the tests need and run everything"
+	@echo "make soak                the long forms of the same tests"
+	@echo "make fuzz SECONDS=60     every fuzz target for that long (nightly toolchain)"
+	@echo "make bench BENCH=forward one bench: name, value, unit"
+
+packages:
+	@scripts/install $(BUILD_PACKAGES)
+
+test-packages:
+	@scripts/install $(TEST_PACKAGES)
+
+pages:
+	@scripts/pages
+
+run: packages pages
+	cargo build --release --locked -p offhook
+	exec target/release/offhook up --dev $(if $(CONFIG),--config $(CONFIG))
+
+# The order puts what fails fastest first.
+test: test-packages pages
+	cargo fmt --all --check
+	cargo run --locked --quiet -p xtask -- tidy
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	$(MAKE) web-test
+	cargo build --locked --workspace --bins
+	cargo test --locked --workspace --exclude offhook-tests
+	$(MAKE) e2e
+
+web-test:
+	cd web && npm test --silent
+
+e2e:
+	cd tests/browser && { [ -e node_modules/.installed ] && [ ! package-lock.json -nt node_modules/.installed ] || { npm ci --no-audit --no-fund --loglevel=error && touch node_modules/.installed; }; }
+	cargo build --locked --workspace --bins
+	cargo test --locked -p offhook-tests -- --test-threads=1
+
+soak: test-packages pages
+	cargo build --locked --workspace --bins
+	OFFHOOK_LONG=1 cargo test --locked --workspace --exclude offhook-tests
+	OFFHOOK_LONG=1 $(MAKE) e2e
+
+SECONDS ?= 60
+fuzz: packages
+	@cargo +nightly fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
+	@cd fuzz && for target in $$(cargo +nightly fuzz list); do \
+	  mkdir -p corpus/$$target; \
+	  seeds=seeds/$$target; [ -d $$seeds ] || seeds=; \
+	  dict=dict/$$target.dict; [ -e $$dict ] && dict=-dict=$$dict || dict=; \
+	  cargo +nightly fuzz run $$target corpus/$$target $$seeds -- -max_total_time=$(SECONDS) $$dict; \
+	done
+
+bench: packages
+	@[ -n "$(BENCH)" ] || { echo "make bench BENCH=forward"; exit 2; }
+	@cargo run --release --locked --quiet -p offhook-benches -- $(BENCH)
