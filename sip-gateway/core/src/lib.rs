@@ -1,1 +1,4 @@
 //! offhook-sip-core
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod media;

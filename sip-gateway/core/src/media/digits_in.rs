@@ -1,0 +1,157 @@
+//! Key presses from the telephone: a press is many packets, told once (RFC 4733 §2.5).
+
+use std::time::Duration;
+
+use offhook_wire_rtp::TelephoneEvent;
+
+/// A press whose end packets were all lost is over when nothing came for this long (RFC 4733 §2.5.2.2 leaves the time to us).
+const LOST_END: Duration = Duration::from_millis(200);
+/// Presses closer together than this are not made by a finger or an honest autodialler; the rest is dropped.
+const FASTEST: Duration = Duration::from_millis(25);
+
+/// A key that was pressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Digit {
+    pub key: char,
+    pub duration_ms: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Press {
+    timestamp: u32,
+    key: Option<char>,
+    ticks: u32,
+    /// The last packet's own duration field, to see it wrap.
+    field: u16,
+    told: bool,
+    seen: Duration,
+}
+
+/// Follows the presses of one stream. The timestamp names a press: all its packets carry the same.
+#[derive(Debug, Default)]
+pub(super) struct DigitReceiver {
+    press: Option<Press>,
+    told_at: Option<Duration>,
+}
+
+impl DigitReceiver {
+    /// Takes one event packet; gives the digit when the press is known to be over.
+    pub(super) fn packet(&mut self, now: Duration, timestamp: u32, event: TelephoneEvent) -> Option<Digit> {
+        let same = self.press.is_some_and(|p| p.timestamp == timestamp);
+        if let (false, Some(press)) = (same, &self.press)
+            && (press.timestamp.wrapping_sub(timestamp) as i32) > 0
+        {
+            // A late packet of an earlier press: it was told already, or never will be.
+            return None;
+        }
+        let unfinished = if same { None } else { self.finish(now) };
+        let press =
+            self.press.get_or_insert(Press { timestamp, key: event.key(), ticks: 0, field: 0, told: false, seen: now });
+        press.seen = now;
+        if event.duration >= press.field || !same {
+            press.ticks += u32::from(event.duration - if same { press.field } else { 0 });
+            press.field = event.duration;
+        }
+        if event.end && unfinished.is_none() {
+            return self.tell(now);
+        }
+        unfinished
+    }
+
+    /// When [`Self::expire`] may have something.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        self.press.filter(|p| !p.told).map(|p| p.seen + LOST_END)
+    }
+
+    /// Ends a press whose end was lost.
+    pub(super) fn expire(&mut self, now: Duration) -> Option<Digit> {
+        if self.deadline().is_some_and(|at| now >= at) { self.tell(now) } else { None }
+    }
+
+    fn finish(&mut self, now: Duration) -> Option<Digit> {
+        let digit = self.tell(now);
+        self.press = None;
+        digit
+    }
+
+    fn tell(&mut self, now: Duration) -> Option<Digit> {
+        let press = self.press.as_mut().filter(|p| !p.told)?;
+        press.told = true;
+        let key = press.key?;
+        let duration_ms = press.ticks / (super::RATE / 1_000);
+        if self.told_at.is_some_and(|at| now.saturating_sub(at) < FASTEST) {
+            return None;
+        }
+        self.told_at = Some(now);
+        Some(Digit { key, duration_ms })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    fn event(key: char, duration: u16, end: bool) -> TelephoneEvent {
+        TelephoneEvent { event: TelephoneEvent::code_of(key).unwrap(), end, volume: 10, duration }
+    }
+
+    #[test]
+    fn a_press_with_three_ends_is_one_digit() {
+        let mut receiver = DigitReceiver::default();
+        let mut told = Vec::new();
+        for (at, duration, end) in
+            [(0, 160, false), (20, 320, false), (40, 480, false), (60, 800, true), (61, 800, true), (62, 800, true)]
+        {
+            told.extend(receiver.packet(ms(at), 5_000, event('7', duration, end)));
+        }
+        assert_eq!(told, [Digit { key: '7', duration_ms: 100 }]);
+        assert_eq!(receiver.expire(ms(1_000)), None);
+    }
+
+    #[test]
+    fn the_same_key_twice_is_two_digits() {
+        let mut receiver = DigitReceiver::default();
+        let first = receiver.packet(ms(0), 100, event('1', 800, true));
+        let second = receiver.packet(ms(150), 1_300, event('1', 640, true));
+        assert_eq!((first.unwrap().key, second.unwrap()), ('1', Digit { key: '1', duration_ms: 80 }));
+    }
+
+    #[test]
+    fn lost_ends_are_made_up_for_by_time_or_by_the_next_press() {
+        let mut receiver = DigitReceiver::default();
+        assert_eq!(receiver.packet(ms(0), 100, event('4', 640, false)), None);
+        assert_eq!(receiver.deadline(), Some(ms(200)));
+        assert_eq!(receiver.expire(ms(199)), None);
+        assert_eq!(receiver.expire(ms(200)), Some(Digit { key: '4', duration_ms: 80 }));
+        assert_eq!(receiver.packet(ms(201), 100, event('4', 640, true)), None, "told already");
+        assert_eq!(receiver.packet(ms(400), 3_300, event('5', 480, false)), None);
+        assert_eq!(receiver.packet(ms(460), 4_000, event('6', 160, false)).map(|d| d.key), Some('5'));
+    }
+
+    #[test]
+    fn late_packets_of_an_earlier_press_are_ignored() {
+        let mut receiver = DigitReceiver::default();
+        receiver.packet(ms(0), 100, event('1', 800, true));
+        receiver.packet(ms(150), 1_300, event('2', 800, true));
+        assert_eq!(receiver.packet(ms(151), 100, event('1', 800, true)), None);
+        assert_eq!(receiver.packet(ms(152), 1_300, event('2', 800, true)), None);
+    }
+
+    #[test]
+    fn a_flood_of_presses_is_thinned() {
+        let mut receiver = DigitReceiver::default();
+        let told = (0..1_000u32).filter_map(|n| receiver.packet(ms(u64::from(n)), n * 8, event('9', 8, true))).count();
+        assert!(told <= 41, "{told}");
+    }
+
+    #[test]
+    fn tones_that_are_no_keys_are_not_told() {
+        let mut receiver = DigitReceiver::default();
+        let fax = TelephoneEvent { event: 36, end: true, volume: 0, duration: 800 };
+        assert_eq!(receiver.packet(ms(0), 1, fax), None);
+    }
+}

@@ -1,0 +1,155 @@
+//! Room to telephone, one stream of the Link: buffered, decoded to 8 kHz, gaps concealed.
+
+use std::time::Duration;
+
+use offhook_contract::CodecName;
+use offhook_media::opus_codec::OpusError;
+use offhook_media::{Arrival, Codec, JitterBuffer, OpusDecoder, Pull, g711};
+use offhook_wire_rtp::RtpPacket;
+
+use super::{FRAME, RATE};
+
+/// The longest packet is 120 ms; one frame may be left over when it comes.
+const PCM: usize = 960 + FRAME;
+/// Depth of each jitter buffer.
+const DEPTH: Duration = Duration::from_millis(60);
+/// After this many concealed frames in a row G.711 is silent; each is quieter than the one before.
+const G711_CONCEALED: u32 = 3;
+
+/// What a Link brings: its slots' and its Announcer's SSRC. Holds the decoders, so it is made outside the media thread.
+#[derive(Debug)]
+pub struct LinkStreams {
+    pub(super) ssrc: u32,
+    pub(super) speakers: Vec<Speaker>,
+}
+
+impl LinkStreams {
+    /// `ssrc` is ours on the Link; `slots` and `announcer` are the SFU's.
+    pub fn new(ssrc: u32, slots: &[u32], announcer: u32) -> Result<Self, OpusError> {
+        let all = slots.iter().take(MAX_SLOTS).chain(std::iter::once(&announcer));
+        Ok(Self { ssrc, speakers: all.map(|s| Speaker::new(*s)).collect::<Result<_, _>>()? })
+    }
+}
+
+/// A Link's slots at most.
+const MAX_SLOTS: usize = 16;
+
+#[derive(Debug)]
+pub(super) struct Speaker {
+    pub(super) ssrc: u32,
+    buffer: JitterBuffer,
+    opus: OpusDecoder,
+    codec: Codec,
+    pcm: Box<[i16; PCM]>,
+    filled: usize,
+    concealed: u32,
+    last: [i16; FRAME],
+}
+
+impl Speaker {
+    fn new(ssrc: u32) -> Result<Self, OpusError> {
+        Ok(Self {
+            ssrc,
+            buffer: JitterBuffer::fixed(Codec::Opus.clock_rate(), DEPTH),
+            opus: OpusDecoder::new(RATE)?,
+            codec: Codec::Opus,
+            pcm: Box::new([0; PCM]),
+            filled: 0,
+            concealed: 0,
+            last: [0; FRAME],
+        })
+    }
+
+    /// Takes a packet of this stream; false if it cannot be played.
+    pub(super) fn push(&mut self, now: Duration, packet: &RtpPacket<'_>) -> bool {
+        let Some(codec) = codec_of(packet.payload_type()) else { return false };
+        let Some(ticks) = codec.payload_ticks(packet.payload()) else { return false };
+        if codec.clock_rate() != self.buffer.clock_rate() {
+            // Another codec on the same line: its timestamps count in its own clock.
+            self.buffer.reset(codec.clock_rate());
+        }
+        let arrival = Arrival {
+            sequence: packet.sequence(),
+            timestamp: packet.timestamp(),
+            ssrc: packet.ssrc(),
+            payload_type: packet.payload_type(),
+            ticks,
+            payload: packet.payload(),
+        };
+        self.buffer.push(now, &arrival);
+        true
+    }
+
+    /// Writes the next 20 ms; false if there is nothing to hear.
+    pub(super) fn frame(&mut self, now: Duration, out: &mut [i16; FRAME]) -> bool {
+        while self.filled < FRAME {
+            let Some(added) = self.pull(now) else { break };
+            self.filled += added;
+        }
+        if self.filled == 0 {
+            return false;
+        }
+        let (ready, _) = self.pcm.split_at(self.filled.min(PCM));
+        let used = ready.len().min(FRAME);
+        out.fill(0);
+        out.iter_mut().zip(ready).for_each(|(o, s)| *o = *s);
+        self.pcm.copy_within(used..self.filled, 0);
+        self.filled -= used;
+        self.last = *out;
+        true
+    }
+
+    /// Decodes or conceals one packet behind what is ready; how many samples came.
+    fn pull(&mut self, now: Duration) -> Option<usize> {
+        let room = self.pcm.get_mut(self.filled..)?;
+        match self.buffer.pull(now) {
+            Pull::Empty => None,
+            Pull::Frame { payload, payload_type, restarted, .. } => {
+                let codec = codec_of(payload_type)?;
+                if codec == Codec::Opus && (restarted || self.codec != codec) {
+                    // A decoder that cannot be reset keeps its old state: a click, not a failure.
+                    let _ = self.opus.reset();
+                }
+                self.codec = codec;
+                self.concealed = 0;
+                match codec {
+                    Codec::Opus => self.opus.decode(payload, room).ok(),
+                    Codec::Pcmu => Some(g711::decode_pcmu(payload, room)),
+                    Codec::Pcma => Some(g711::decode_pcma(payload, room)),
+                }
+                .filter(|added| *added > 0)
+            }
+            Pull::Missing { ticks } => {
+                let wanted = (ticks / (self.buffer.clock_rate() / RATE)) as usize;
+                let room = room.get_mut(..wanted.clamp(20, 960) / 20 * 20)?;
+                self.concealed += 1;
+                Some(match self.codec {
+                    Codec::Opus => self.opus.decode_lost(room).unwrap_or_else(|_| silence(room)),
+                    Codec::Pcmu | Codec::Pcma if self.concealed > G711_CONCEALED => silence(room),
+                    Codec::Pcmu | Codec::Pcma => fade(&self.last, self.concealed, room),
+                })
+            }
+        }
+    }
+}
+
+fn silence(room: &mut [i16]) -> usize {
+    room.fill(0);
+    room.len()
+}
+
+/// The last frame again, quieter each time.
+fn fade(last: &[i16; FRAME], times: u32, room: &mut [i16]) -> usize {
+    for (sample, old) in room.iter_mut().zip(last.iter().cycle()) {
+        *sample = (i32::from(*old) >> times) as i16;
+    }
+    room.len()
+}
+
+fn codec_of(payload_type: u8) -> Option<Codec> {
+    Some(match CodecName::from_link_payload_type(payload_type)? {
+        CodecName::Opus => Codec::Opus,
+        CodecName::Pcmu => Codec::Pcmu,
+        CodecName::Pcma => Codec::Pcma,
+    })
+}

@@ -1,0 +1,490 @@
+//! Stories of a telephone leg's media in virtual time.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use offhook_media::tone::{self, BeepSpec};
+use offhook_media::{Codec, OpusEncoder, detect, encode_beep, g711};
+use offhook_wire_rtp::{RtpHeader, RtpPacket, TelephoneEvent};
+
+use super::*;
+
+const SLOTS: [u32; 2] = [0x100, 0x101];
+const ANNOUNCER: u32 = 0x1ff;
+const LINK_SSRC: u32 = 0x77;
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn carrier() -> SocketAddr {
+    "192.0.2.10:4000".parse().unwrap()
+}
+
+fn remote(codec: Codec) -> RemoteMedia {
+    let number = codec.static_payload_type().unwrap();
+    RemoteMedia {
+        rtp: carrier(),
+        rtcp: "192.0.2.10:4001".parse().unwrap(),
+        codec,
+        payload_type: number,
+        receive: [Some((number, codec)), None],
+        send_events: Some(101),
+        receive_events: Some(96),
+        sends: true,
+        receives: true,
+    }
+}
+
+fn leg() -> LegMedia {
+    let hold = encode_beep(&BeepSpec { frequency_hz: 440.0, duration_ms: 1_000, level_dbfs: -14.0 }).unwrap();
+    let config = LegMediaConfig {
+        numbers: LegNumbers { ssrc: 0xabc, sequence: 0xfff0, timestamp: 0xffff_f000 },
+        cname: "c0ffee".into(),
+        unix_ns_at_zero: 1_700_000_000_000_000_000,
+        hold_prompt: Arc::new(hold),
+        media_timeout: Duration::from_secs(30),
+    };
+    LegMedia::new(ms(0), config)
+}
+
+/// A leg between a carrier and a room, one step of 20 ms at a time.
+struct Story {
+    leg: LegMedia,
+    now: Duration,
+    sent: Vec<(Duration, Vec<u8>)>,
+    reports: Vec<Vec<u8>>,
+    linked: Vec<Vec<u8>>,
+    events: Vec<MediaEvent>,
+    sequence: u16,
+}
+
+impl Story {
+    fn connected(codec: Codec) -> Self {
+        let mut leg = leg();
+        leg.set_remote(ms(0), remote(codec));
+        leg.set_link(LinkStreams::new(LINK_SSRC, &SLOTS, ANNOUNCER).unwrap());
+        leg.answered(ms(0));
+        Self {
+            leg,
+            now: ms(0),
+            sent: Vec::new(),
+            reports: Vec::new(),
+            linked: Vec::new(),
+            events: Vec::new(),
+            sequence: 100,
+        }
+    }
+
+    fn pump(&mut self) {
+        let mut buffer = [0u8; 1_500];
+        self.leg.handle_timeout(self.now);
+        while let Some(output) = self.leg.poll_output(self.now, &mut buffer) {
+            match output {
+                Output::TrunkRtp { to, length } => {
+                    assert_eq!(to.ip(), carrier().ip());
+                    self.sent.push((self.now, buffer[..length].to_vec()));
+                }
+                Output::TrunkRtcp { to, length } => {
+                    assert_eq!(to.port(), 4001);
+                    self.reports.push(buffer[..length].to_vec());
+                }
+            }
+        }
+        while let Some(event) = self.leg.poll_event() {
+            self.events.push(event);
+        }
+    }
+
+    /// 20 ms pass.
+    fn step(&mut self) {
+        self.pump();
+        self.now += ms(20);
+    }
+
+    fn steps(&mut self, count: usize) {
+        (0..count).for_each(|_| self.step());
+    }
+
+    fn from_carrier(&mut self, from: SocketAddr, header: RtpHeader, payload: &[u8]) -> TrunkInput {
+        let datagram = packet(header, payload);
+        let mut out = [0u8; 1_500];
+        let input = self.leg.handle_trunk_rtp(self.now, from, &datagram, &mut out);
+        if let TrunkInput::Forward(length) = input {
+            self.linked.push(out[..length].to_vec());
+        }
+        input
+    }
+
+    fn carrier_audio(&mut self, payload: &[u8]) -> TrunkInput {
+        self.sequence = self.sequence.wrapping_add(1);
+        let header = RtpHeader {
+            payload_type: 0,
+            sequence: self.sequence,
+            timestamp: u32::from(self.sequence) * 160,
+            ssrc: 0x5555,
+            marker: false,
+        };
+        self.from_carrier(carrier(), header, payload)
+    }
+
+    fn carrier_digit(&mut self, timestamp: u32, duration: u16, end: bool) -> TrunkInput {
+        self.sequence = self.sequence.wrapping_add(1);
+        let payload = TelephoneEvent { event: 8, end, volume: 10, duration }.to_bytes();
+        let header = RtpHeader { payload_type: 96, sequence: self.sequence, timestamp, ssrc: 0x5555, marker: false };
+        self.from_carrier(carrier(), header, &payload)
+    }
+
+    /// What the telephone hears.
+    fn heard(&self, codec: Codec) -> Vec<i16> {
+        let decode = if codec == Codec::Pcma { g711::pcma_to_linear } else { g711::pcmu_to_linear };
+        let audio = |p: &&Vec<u8>| p.len() == 172;
+        let packets = self.sent.iter().map(|(_, p)| p).filter(audio);
+        packets.flat_map(|p| p[12..].iter().map(|b| decode(*b)).collect::<Vec<_>>()).collect()
+    }
+}
+
+fn packet(header: RtpHeader, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; 12];
+    header.write(&mut bytes).unwrap();
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+/// A slot of the Link that plays a tone in Opus or G.711.
+struct Voice {
+    ssrc: u32,
+    codec: Codec,
+    source: tone::Sine,
+    encoder: OpusEncoder,
+    sequence: u16,
+    timestamp: u32,
+}
+
+impl Voice {
+    fn new(ssrc: u32, codec: Codec, hz: f32, dbfs: f32) -> Self {
+        let rate = if codec == Codec::Opus { 48_000 } else { 8_000 };
+        Self {
+            ssrc,
+            codec,
+            source: tone::Sine::new(hz, dbfs, rate),
+            encoder: OpusEncoder::new(48_000, 5, 32_000).unwrap(),
+            sequence: 0xffff,
+            timestamp: 0xffff_ff00,
+        }
+    }
+
+    fn next(&mut self) -> Vec<u8> {
+        let payload = match self.codec {
+            Codec::Opus => {
+                let (mut pcm, mut out) = ([0; 960], [0; 1_276]);
+                self.source.fill(&mut pcm);
+                let used = self.encoder.encode(&pcm, &mut out).unwrap();
+                out[..used].to_vec()
+            }
+            Codec::Pcmu | Codec::Pcma => {
+                let (mut pcm, mut out) = ([0; 160], vec![0; 160]);
+                self.source.fill(&mut pcm);
+                if self.codec == Codec::Pcmu {
+                    g711::encode_pcmu(&pcm, &mut out);
+                } else {
+                    g711::encode_pcma(&pcm, &mut out);
+                }
+                out
+            }
+        };
+        let header = RtpHeader {
+            payload_type: uplink::link_codec(self.codec).link_payload_type(),
+            sequence: self.sequence,
+            timestamp: self.timestamp,
+            ssrc: self.ssrc,
+            marker: false,
+        };
+        self.sequence = self.sequence.wrapping_add(1);
+        self.timestamp = self.timestamp.wrapping_add(self.codec.samples_per_20ms());
+        packet(header, &payload)
+    }
+}
+
+fn level(pcm: &[i16], hz: f32) -> f32 {
+    detect::level_dbfs_of(pcm, 8_000, hz)
+}
+
+#[test]
+fn the_telephone_hears_every_speaker_and_the_announcer_at_once() {
+    for codec in [Codec::Pcmu, Codec::Pcma] {
+        let mut s = Story::connected(codec);
+        let mut voices = [
+            Voice::new(SLOTS[0], Codec::Opus, 400.0, -16.0),
+            Voice::new(SLOTS[1], Codec::Pcma, 800.0, -16.0),
+            Voice::new(ANNOUNCER, Codec::Opus, 1_400.0, -20.0),
+        ];
+        for _ in 0..150 {
+            for voice in &mut voices {
+                assert!(s.leg.handle_link_rtp(s.now, &voice.next()));
+            }
+            s.step();
+        }
+        let heard = s.heard(codec);
+        let settled = &heard[8_000 / 5..];
+        for (hz, dbfs) in [(400.0, -16.0), (800.0, -16.0), (1_400.0, -20.0)] {
+            assert!(detect::presence(settled, 8_000, hz) > 0.99, "{hz} in {codec:?}");
+            assert!((level(settled, hz) - dbfs).abs() < 1.5, "{hz} in {codec:?}: {}", level(settled, hz));
+        }
+        assert!(level(settled, 1_000.0) < -56.0);
+    }
+}
+
+#[test]
+fn packets_leave_every_twenty_milliseconds_without_holes_whatever_comes() {
+    let mut s = Story::connected(Codec::Pcmu);
+    s.steps(100);
+    assert_eq!(s.sent.len(), 100);
+    for (n, (at, bytes)) in s.sent.iter().enumerate() {
+        let p = RtpPacket::parse(bytes).unwrap();
+        assert_eq!(*at, ms(n as u64 * 20));
+        assert_eq!(p.sequence(), 0xfff0u16.wrapping_add(n as u16));
+        assert_eq!(p.timestamp(), 0xffff_f000u32.wrapping_add(n as u32 * 160));
+        assert_eq!((p.marker(), p.payload_type(), p.ssrc()), (n == 0, 0, 0xabc));
+        assert!(p.payload().iter().all(|b| *b == 0xff), "silence");
+    }
+}
+
+#[test]
+fn a_late_thread_leaves_a_gap_in_time_and_none_in_the_numbers() {
+    let mut s = Story::connected(Codec::Pcmu);
+    s.steps(5);
+    s.now += ms(1_000);
+    s.steps(5);
+    let packets: Vec<_> = s.sent.iter().map(|(_, b)| RtpPacket::parse(b).unwrap()).collect();
+    assert!(packets.len() <= 11, "{}", packets.len());
+    let (last, first) = (packets[packets.len() - 1], packets[0]);
+    assert_eq!(usize::from(last.sequence().wrapping_sub(first.sequence())), packets.len() - 1);
+    assert!((1_150 * 8..1_250 * 8).contains(&last.timestamp().wrapping_sub(first.timestamp())));
+}
+
+#[test]
+fn the_room_gets_the_carriers_bytes_with_their_level() {
+    let mut s = Story::connected(Codec::Pcmu);
+    let pcm = tone::sine(1_000.0, -20.0, 8_000, 1_000);
+    for frame in pcm.chunks(160) {
+        let mut payload = [0; 160];
+        g711::encode_pcmu(frame, &mut payload);
+        assert!(matches!(s.carrier_audio(&payload), TrunkInput::Forward(_)));
+        let linked = RtpPacket::parse(s.linked.last().unwrap()).unwrap();
+        assert_eq!(linked.payload(), payload);
+        assert_eq!((linked.ssrc(), linked.payload_type()), (LINK_SSRC, 0));
+        s.step();
+    }
+    let middle = RtpPacket::parse(&s.linked[25]).unwrap();
+    let loudness = middle.audio_level(1).unwrap();
+    assert!(loudness.voice && (22..=24).contains(&loudness.minus_dbov), "{loudness:?}");
+    let steps: Vec<_> = s
+        .linked
+        .windows(2)
+        .map(|w| {
+            let (a, b) = (RtpPacket::parse(&w[0]).unwrap(), RtpPacket::parse(&w[1]).unwrap());
+            (b.sequence().wrapping_sub(a.sequence()), b.timestamp().wrapping_sub(a.timestamp()))
+        })
+        .collect();
+    assert!(steps.iter().all(|s| *s == (1, 160)));
+    assert_eq!(s.events, [MediaEvent::FirstPacket]);
+}
+
+#[test]
+fn rtp_from_elsewhere_is_dropped_by_name() {
+    let mut s = Story::connected(Codec::Pcmu);
+    let header = RtpHeader { payload_type: 0, sequence: 1, timestamp: 0, ssrc: 1, marker: false };
+    let silence = [0xff; 160];
+    let drop = |reason| TrunkInput::Dropped(reason);
+    let stranger = "198.51.100.1:4000".parse().unwrap();
+    assert_eq!(s.from_carrier(stranger, header, &silence), drop(DropReason::ForeignAddress));
+    let other_type = RtpHeader { payload_type: 8, ..header };
+    assert_eq!(s.from_carrier(carrier(), other_type, &silence), drop(DropReason::PayloadType));
+    assert_eq!(s.from_carrier(carrier(), RtpHeader { payload_type: 13, ..header }, &[9]), drop(DropReason::Payload));
+    assert_eq!(s.leg.handle_trunk_rtp(ms(0), carrier(), b"nonsense", &mut [0; 99]), drop(DropReason::NotRtp));
+    assert_eq!(s.from_carrier(carrier(), header, &[]), drop(DropReason::Payload));
+    // The port behind a NAT is learned from the first valid packet, then no other port of that host is heard.
+    let mut t = Story::connected(Codec::Pcmu);
+    let natted = SocketAddr::new(carrier().ip(), 5_004);
+    assert!(matches!(t.from_carrier(natted, header, &silence), TrunkInput::Forward(_)));
+    assert_eq!(t.from_carrier(carrier(), header, &silence), drop(DropReason::ForeignPort));
+    let mut buffer = [0; 1_500];
+    let Some(Output::TrunkRtp { to, .. }) = t.leg.poll_output(ms(0), &mut buffer) else { panic!() };
+    assert_eq!(to, natted);
+    assert_eq!(leg().handle_trunk_rtp(ms(0), carrier(), &[], &mut []), drop(DropReason::NoRemote));
+}
+
+#[test]
+fn a_key_press_is_one_event_and_leaves_no_hole_in_the_rooms_numbers() {
+    let mut s = Story::connected(Codec::Pcmu);
+    let silence = [0xff; 160];
+    s.carrier_audio(&silence);
+    s.step();
+    let at = u32::from(s.sequence + 1) * 160;
+    for (duration, end) in [(160, false), (320, false), (480, false), (800, true), (800, true), (800, true)] {
+        assert_eq!(s.carrier_digit(at, duration, end), TrunkInput::Used);
+        s.step();
+    }
+    s.carrier_audio(&silence);
+    s.step();
+    assert_eq!(s.events, [MediaEvent::FirstPacket, MediaEvent::Digit(Digit { key: '8', duration_ms: 100 })]);
+    let numbers: Vec<_> = s.linked.iter().map(|p| RtpPacket::parse(p).unwrap().sequence()).collect();
+    assert_eq!(numbers[1].wrapping_sub(numbers[0]), 1);
+}
+
+#[test]
+fn digits_leave_as_events_in_the_stream_of_the_voice() {
+    let mut s = Story::connected(Codec::Pcmu);
+    s.leg.send_digits("4#", 100).unwrap();
+    s.steps(40);
+    let mut pressed = Vec::new();
+    for (_, bytes) in &s.sent {
+        let p = RtpPacket::parse(bytes).unwrap();
+        if p.payload_type() == 101 {
+            pressed.push((p.timestamp(), p.marker(), TelephoneEvent::parse(p.payload()).unwrap()));
+        }
+    }
+    let starts: Vec<_> = pressed.iter().filter(|p| p.1).map(|p| p.0).collect();
+    assert_eq!(starts.len(), 2);
+    for (start, key) in starts.iter().zip(['4', '#']) {
+        let own: Vec<_> = pressed.iter().filter(|p| p.0 == *start).map(|p| p.2).collect();
+        assert!(own.iter().all(|e| e.key() == Some(key)));
+        assert_eq!(own.iter().filter(|e| e.end && e.duration == 800).count(), 3);
+    }
+    let numbers: Vec<_> = s.sent.iter().map(|(_, b)| RtpPacket::parse(b).unwrap().sequence()).collect();
+    assert!(numbers.windows(2).all(|w| w[1].wrapping_sub(w[0]) == 1));
+}
+
+#[test]
+fn a_held_telephone_hears_the_prompt_and_is_not_heard() {
+    let mut s = Story::connected(Codec::Pcmu);
+    let mut voice = Voice::new(SLOTS[0], Codec::Opus, 1_000.0, -16.0);
+    s.leg.set_held(true);
+    for _ in 0..150 {
+        s.leg.handle_link_rtp(s.now, &voice.next());
+        assert_eq!(s.carrier_audio(&[0x80; 160]), TrunkInput::Used);
+        s.step();
+    }
+    let held = s.heard(Codec::Pcmu);
+    assert!(detect::presence(&held, 8_000, 440.0) > 0.95, "the loop runs on");
+    assert!(level(&held, 1_000.0) < -56.0);
+    s.leg.set_held(false);
+    s.sent.clear();
+    for _ in 0..100 {
+        s.leg.handle_link_rtp(s.now, &voice.next());
+        s.step();
+    }
+    let back = s.heard(Codec::Pcmu);
+    assert!(level(&back, 1_000.0) > -18.0 && level(&back, 440.0) < -56.0);
+}
+
+#[test]
+fn an_sdp_that_says_inactive_stops_our_packets_and_the_watch() {
+    let mut s = Story::connected(Codec::Pcmu);
+    s.steps(10);
+    s.leg.set_remote(s.now, RemoteMedia { sends: false, receives: false, ..remote(Codec::Pcmu) });
+    s.sent.clear();
+    s.steps(3_000);
+    assert!(s.sent.is_empty());
+    assert!(!s.events.contains(&MediaEvent::MediaLost));
+    s.leg.set_remote(s.now, remote(Codec::Pcmu));
+    s.steps(5);
+    assert_eq!(s.sent.len(), 5);
+    assert!(RtpPacket::parse(&s.sent[0].1).unwrap().marker());
+}
+
+#[test]
+fn media_that_stops_for_good_is_noticed_once() {
+    let mut s = Story::connected(Codec::Pcmu);
+    s.carrier_audio(&[0xff; 160]);
+    s.steps(29_000 / 20);
+    assert!(!s.events.contains(&MediaEvent::MediaLost));
+    s.steps(3_000 / 20);
+    s.steps(60_000 / 20);
+    assert_eq!(s.events.iter().filter(|e| **e == MediaEvent::MediaLost).count(), 1);
+}
+
+#[test]
+fn reports_go_both_ways_and_a_goodbye_is_last() {
+    use offhook_wire_rtp::rtcp::{Compound, RtcpPacket, RtcpWriter};
+    let mut s = Story::connected(Codec::Pcmu);
+    for _ in 0..400 {
+        s.carrier_audio(&[0xff; 160]);
+        s.step();
+    }
+    assert_eq!(s.reports.len(), 2, "after 2.5 and 7.5 s");
+    let compound = Compound::parse(&s.reports[1]).unwrap();
+    let Some(RtcpPacket::SenderReport(report)) = compound.packets().next() else { panic!() };
+    assert_eq!((report.ssrc, report.info.packet_count), (0xabc, 376));
+    let block = report.reports().next().unwrap();
+    assert_eq!((block.ssrc, block.cumulative_lost), (0x5555, 0));
+    // The carrier answers 40 ms later, having kept it for 10 ms.
+    let judged = offhook_wire_rtp::rtcp::ReportBlock {
+        ssrc: 0xabc,
+        last_sr: report.info.ntp.middle(),
+        delay_since_last_sr: 655,
+        ..Default::default()
+    };
+    let mut buffer = [0; 200];
+    let length = RtcpWriter::new(&mut buffer).receiver_report(0x5555, &[judged]).finish().unwrap();
+    let from = "192.0.2.10:4001".parse().unwrap();
+    assert_eq!(s.leg.handle_trunk_rtcp(ms(7_540), from, &buffer[..length]), TrunkInput::Used);
+    let round_trip = s.leg.report().round_trip_ms.unwrap();
+    assert!((25.0..35.0).contains(&round_trip), "{round_trip}");
+    s.leg.close();
+    s.pump();
+    let last = Compound::parse(s.reports.last().unwrap()).unwrap();
+    assert!(last.packets().any(|p| matches!(p, RtcpPacket::Goodbye(_))));
+    assert_eq!(s.leg.poll_timeout(), None);
+}
+
+#[test]
+fn a_carrier_that_changes_its_stream_goes_on_in_the_room() {
+    let mut s = Story::connected(Codec::Pcmu);
+    let silence = [0xff; 160];
+    for _ in 0..10 {
+        s.carrier_audio(&silence);
+        s.step();
+    }
+    let header = RtpHeader { payload_type: 0, sequence: 7, timestamp: 0x9000_0000, ssrc: 0x9999, marker: true };
+    s.now += ms(500);
+    s.from_carrier(carrier(), header, &silence);
+    let n = s.linked.len();
+    let before = RtpPacket::parse(&s.linked[n - 2]).unwrap();
+    let after = RtpPacket::parse(&s.linked[n - 1]).unwrap();
+    assert_eq!(after.sequence().wrapping_sub(before.sequence()), 1);
+    assert_eq!(after.timestamp().wrapping_sub(before.timestamp()), 520 * 8);
+}
+
+#[test]
+fn garbage_from_both_sides_changes_nothing() {
+    let mut s = Story::connected(Codec::Pcmu);
+    let mut state = 11u32;
+    for n in 0..20_000 {
+        let bytes: Vec<u8> = (0..state % 80)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 24) as u8
+            })
+            .collect();
+        let mut bytes = if n % 2 == 0 {
+            packet(RtpHeader { ssrc: SLOTS[0], payload_type: 111, ..Default::default() }, &bytes)
+        } else {
+            bytes
+        };
+        if let Some(first) = bytes.first_mut() {
+            *first = (*first & 0x3f) | 0x80;
+        }
+        let mut out = [0; 1_500];
+        s.leg.handle_trunk_rtp(s.now, carrier(), &bytes, &mut out);
+        s.leg.handle_trunk_rtcp(s.now, "192.0.2.10:4001".parse().unwrap(), &bytes);
+        s.leg.handle_link_rtp(s.now, &bytes);
+        if n % 4 == 0 {
+            s.step();
+        }
+        state = state.wrapping_add(n);
+    }
+    assert!(s.sent.len() >= 5_000);
+}
