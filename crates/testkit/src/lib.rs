@@ -1,1 +1,17 @@
-//! offhook-testkit
+//! What tests share: a virtual clock and network (loss, delay, reordering, duplication, NAT), a relay that does the same
+//! to real datagrams, seeded randomness, and an allocator that counts.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod alloc;
+pub mod impair;
+pub mod nat;
+pub mod network;
+pub mod relay;
+pub mod rng;
+
+pub use alloc::CountingAllocator;
+pub use impair::{Impairment, Impairments};
+pub use nat::{Nat, NatKind};
+pub use network::{Delivery, VirtualNetwork};
+pub use relay::Relay;
+pub use rng::Rng;

@@ -1,0 +1,68 @@
+//! An allocator that counts, per thread: `#[global_allocator] static A: CountingAllocator = CountingAllocator;`.
+#![allow(unsafe_code)]
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+thread_local! {
+    static COUNT: Cell<u64> = const { Cell::new(0) };
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CountingAllocator;
+
+impl CountingAllocator {
+    /// Allocations and reallocations of the calling thread so far.
+    pub fn count() -> u64 {
+        COUNT.with(Cell::get)
+    }
+
+    /// How many the calling thread makes inside `work`.
+    pub fn during<T>(work: impl FnOnce() -> T) -> (T, u64) {
+        let before = Self::count();
+        let result = work();
+        (result, Self::count() - before)
+    }
+}
+
+fn note() {
+    // While a thread is torn down its cell is gone; what it allocates then is not counted.
+    let _ = COUNT.try_with(|count| count.set(count.get() + 1));
+}
+
+// SAFETY: every call is passed on to the system's allocator unchanged; counting touches no memory that it manages.
+unsafe impl GlobalAlloc for CountingAllocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        note();
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        note();
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        note();
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.realloc(ptr, layout, new_size) }
+    }
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[global_allocator]
+    static ALLOCATOR: CountingAllocator = CountingAllocator;
+
+    #[test]
+    fn a_boxed_value_is_one_allocation_and_arithmetic_is_none() {
+        let (_, boxed) = CountingAllocator::during(|| Box::new(7u64));
+        let (_, none) = CountingAllocator::during(|| std::hint::black_box(7u64) + 1);
+        assert_eq!((boxed, none), (1, 0));
+    }
+}
