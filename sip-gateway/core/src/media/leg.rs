@@ -12,7 +12,7 @@ use super::FRAME;
 use super::digits_in::{Digit, DigitReceiver};
 use super::digits_out::{DigitSender, DigitsError, Frame};
 use super::mouth::Mouth;
-use super::reports::{LegReport, Reports};
+use super::reports::{LegReport, LinkReports, Reports};
 use super::source::{DropReason, Latch, RemoteMedia};
 use super::speaker::{LinkStreams, Speaker};
 use super::uplink::Uplink;
@@ -63,8 +63,18 @@ pub enum MediaEvent {
 /// A datagram that is ready: so many bytes of the buffer given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
-    TrunkRtp { to: SocketAddr, length: usize },
-    TrunkRtcp { to: SocketAddr, length: usize },
+    TrunkRtp {
+        to: SocketAddr,
+        length: usize,
+    },
+    TrunkRtcp {
+        to: SocketAddr,
+        length: usize,
+    },
+    /// For the Link, not yet sealed.
+    LinkRtcp {
+        length: usize,
+    },
 }
 
 /// The remote side as the SDP states it, with what was learned on top.
@@ -94,6 +104,7 @@ pub struct LegMedia {
     digits_out: DigitSender,
     uplink: Option<Uplink>,
     speakers: Vec<Speaker>,
+    listener: LinkReports,
     mixer: Mixer,
     held: bool,
     hold_at: usize,
@@ -118,6 +129,7 @@ impl LegMedia {
             digits_out: DigitSender::default(),
             uplink: None,
             speakers: Vec::new(),
+            listener: LinkReports::new(0),
             mixer: Mixer::new(FRAME),
             held: false,
             hold_at: 0,
@@ -154,7 +166,9 @@ impl LegMedia {
     /// Connects the room's side.
     pub fn set_link(&mut self, link: LinkStreams) {
         let LegNumbers { sequence, timestamp, .. } = self.config.numbers;
-        self.uplink = Some(Uplink::new(link.ssrc, sequence, timestamp));
+        // SRTP counts rollovers from the first packet, so a stream begins low (RFC 3711 §3.3.1).
+        self.uplink = Some(Uplink::new(link.ssrc, sequence & 0x3fff, timestamp));
+        self.listener = LinkReports::new(link.ssrc);
         self.speakers = link.speakers;
     }
 
@@ -259,6 +273,7 @@ impl LegMedia {
     /// A packet from the Link, already authenticated and decrypted; false if it belongs to no line or cannot be played.
     pub fn handle_link_rtp(&mut self, now: Duration, datagram: &[u8]) -> bool {
         let Ok(packet) = RtpPacket::parse(datagram) else { return false };
+        self.listener.heard(now);
         self.speakers.iter_mut().find(|s| s.ssrc == packet.ssrc()).is_some_and(|s| s.push(now, &packet))
     }
 
@@ -279,7 +294,7 @@ impl LegMedia {
             Watch::Off | Watch::Lost => None,
         };
         let reports = self.remote.as_ref().map(|_| self.reports.due());
-        [self.tick, reports, self.digits_in.deadline(), watch].into_iter().flatten().min()
+        [self.tick, reports, self.listener.due(), self.digits_in.deadline(), watch].into_iter().flatten().min()
     }
 
     /// Lets time pass: ends presses whose end was lost, notices lost media.
@@ -297,6 +312,12 @@ impl LegMedia {
 
     /// The next datagram that is due, written into `buffer`. Call until it gives nothing.
     pub fn poll_output(&mut self, now: Duration, buffer: &mut [u8]) -> Option<Output> {
+        if self.listener.due().is_some_and(|due| now >= due)
+            && !self.closing
+            && let Some(length) = self.listener.write(now, &mut self.speakers, buffer)
+        {
+            return Some(Output::LinkRtcp { length });
+        }
         let remote = self.remote.as_ref()?;
         let (rtp, rtcp) = (remote.rtp.target(), remote.rtcp.target());
         if self.closing {

@@ -7,6 +7,7 @@ use offhook_wire_rtp::{NtpTime, ReceiverStats};
 
 use super::RATE;
 use super::mouth::Mouth;
+use super::speaker::Speaker;
 
 /// RFC 3550 §6.2: five seconds; two parties and one small report need no scaling.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -117,5 +118,40 @@ impl Reports {
 
     fn ntp(&self, now: Duration) -> NtpTime {
         NtpTime::from_unix_ns(self.unix_ns_at_zero.saturating_add(now.as_nanos() as u64))
+    }
+}
+
+/// Receiver reports on the Link: how the SFU learns that its slots' and its Announcer's packets arrived.
+#[derive(Debug)]
+pub(super) struct LinkReports {
+    ssrc: u32,
+    due: Option<Duration>,
+}
+
+/// A report may follow packets by this much: far below the 8 s after which the SFU misses a receipt.
+const LINK_PERIOD: Duration = Duration::from_secs(2);
+/// Streams in one report.
+const LINK_BLOCKS: usize = 17;
+
+impl LinkReports {
+    pub(super) const fn new(ssrc: u32) -> Self {
+        Self { ssrc, due: None }
+    }
+
+    pub(super) const fn due(&self) -> Option<Duration> {
+        self.due
+    }
+
+    /// Something came: a report is owed.
+    pub(super) fn heard(&mut self, now: Duration) {
+        self.due.get_or_insert(now + LINK_PERIOD);
+    }
+
+    pub(super) fn write(&mut self, now: Duration, speakers: &mut [Speaker], out: &mut [u8]) -> Option<usize> {
+        self.due = None;
+        let mut blocks = [ReportBlock::default(); LINK_BLOCKS];
+        let known = speakers.iter_mut().filter_map(|s| s.report(now));
+        let count = blocks.iter_mut().zip(known).map(|(slot, block)| *slot = block).count();
+        RtcpWriter::new(out).receiver_report(self.ssrc, blocks.get(..count)?).finish().ok()
     }
 }

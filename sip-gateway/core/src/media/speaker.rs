@@ -5,7 +5,8 @@ use std::time::Duration;
 use offhook_contract::CodecName;
 use offhook_media::opus_codec::OpusError;
 use offhook_media::{Arrival, Codec, JitterBuffer, OpusDecoder, Pull, g711};
-use offhook_wire_rtp::RtpPacket;
+use offhook_wire_rtp::rtcp::ReportBlock;
+use offhook_wire_rtp::{ReceiverStats, RtpPacket};
 
 use super::{FRAME, RATE};
 
@@ -44,6 +45,7 @@ pub(super) struct Speaker {
     filled: usize,
     concealed: u32,
     last: [i16; FRAME],
+    stats: ReceiverStats,
 }
 
 impl Speaker {
@@ -57,6 +59,7 @@ impl Speaker {
             filled: 0,
             concealed: 0,
             last: [0; FRAME],
+            stats: ReceiverStats::new(),
         })
     }
 
@@ -64,6 +67,8 @@ impl Speaker {
     pub(super) fn push(&mut self, now: Duration, packet: &RtpPacket<'_>) -> bool {
         let Some(codec) = codec_of(packet.payload_type()) else { return false };
         let Some(ticks) = codec.payload_ticks(packet.payload()) else { return false };
+        let arrived = now.as_nanos() as u64;
+        self.stats.on_packet(packet.sequence(), packet.timestamp(), codec.clock_rate(), arrived);
         if codec.clock_rate() != self.buffer.clock_rate() {
             // Another codec on the same line: its timestamps count in its own clock.
             self.buffer.reset(codec.clock_rate());
@@ -78,6 +83,11 @@ impl Speaker {
         };
         self.buffer.push(now, &arrival);
         true
+    }
+
+    /// What a receiver report says of this stream.
+    pub(super) fn report(&mut self, now: Duration) -> Option<ReportBlock> {
+        self.stats.report(self.ssrc, now.as_nanos() as u64)
     }
 
     /// Writes the next 20 ms; false if there is nothing to hear.

@@ -55,6 +55,7 @@ struct Story {
     now: Duration,
     sent: Vec<(Duration, Vec<u8>)>,
     reports: Vec<Vec<u8>>,
+    receipts: Vec<Vec<u8>>,
     linked: Vec<Vec<u8>>,
     events: Vec<MediaEvent>,
     sequence: u16,
@@ -71,6 +72,7 @@ impl Story {
             now: ms(0),
             sent: Vec::new(),
             reports: Vec::new(),
+            receipts: Vec::new(),
             linked: Vec::new(),
             events: Vec::new(),
             sequence: 100,
@@ -90,6 +92,7 @@ impl Story {
                     assert_eq!(to.port(), 4001);
                     self.reports.push(buffer[..length].to_vec());
                 }
+                Output::LinkRtcp { length } => self.receipts.push(buffer[..length].to_vec()),
             }
         }
         while let Some(event) = self.leg.poll_event() {
@@ -107,7 +110,7 @@ impl Story {
         (0..count).for_each(|_| self.step());
     }
 
-    fn from_carrier(&mut self, from: SocketAddr, header: RtpHeader, payload: &[u8]) -> TrunkInput {
+    fn carrier_sends(&mut self, from: SocketAddr, header: RtpHeader, payload: &[u8]) -> TrunkInput {
         let datagram = packet(header, payload);
         let mut out = [0u8; 1_500];
         let input = self.leg.handle_trunk_rtp(self.now, from, &datagram, &mut out);
@@ -126,14 +129,14 @@ impl Story {
             ssrc: 0x5555,
             marker: false,
         };
-        self.from_carrier(carrier(), header, payload)
+        self.carrier_sends(carrier(), header, payload)
     }
 
     fn carrier_digit(&mut self, timestamp: u32, duration: u16, end: bool) -> TrunkInput {
         self.sequence = self.sequence.wrapping_add(1);
         let payload = TelephoneEvent { event: 8, end, volume: 10, duration }.to_bytes();
         let header = RtpHeader { payload_type: 96, sequence: self.sequence, timestamp, ssrc: 0x5555, marker: false };
-        self.from_carrier(carrier(), header, &payload)
+        self.carrier_sends(carrier(), header, &payload)
     }
 
     /// What the telephone hears.
@@ -299,17 +302,17 @@ fn rtp_from_elsewhere_is_dropped_by_name() {
     let silence = [0xff; 160];
     let drop = |reason| TrunkInput::Dropped(reason);
     let stranger = "198.51.100.1:4000".parse().unwrap();
-    assert_eq!(s.from_carrier(stranger, header, &silence), drop(DropReason::ForeignAddress));
+    assert_eq!(s.carrier_sends(stranger, header, &silence), drop(DropReason::ForeignAddress));
     let other_type = RtpHeader { payload_type: 8, ..header };
-    assert_eq!(s.from_carrier(carrier(), other_type, &silence), drop(DropReason::PayloadType));
-    assert_eq!(s.from_carrier(carrier(), RtpHeader { payload_type: 13, ..header }, &[9]), drop(DropReason::Payload));
+    assert_eq!(s.carrier_sends(carrier(), other_type, &silence), drop(DropReason::PayloadType));
+    assert_eq!(s.carrier_sends(carrier(), RtpHeader { payload_type: 13, ..header }, &[9]), drop(DropReason::Payload));
     assert_eq!(s.leg.handle_trunk_rtp(ms(0), carrier(), b"nonsense", &mut [0; 99]), drop(DropReason::NotRtp));
-    assert_eq!(s.from_carrier(carrier(), header, &[]), drop(DropReason::Payload));
+    assert_eq!(s.carrier_sends(carrier(), header, &[]), drop(DropReason::Payload));
     // The port behind a NAT is learned from the first valid packet, then no other port of that host is heard.
     let mut t = Story::connected(Codec::Pcmu);
     let natted = SocketAddr::new(carrier().ip(), 5_004);
-    assert!(matches!(t.from_carrier(natted, header, &silence), TrunkInput::Forward(_)));
-    assert_eq!(t.from_carrier(carrier(), header, &silence), drop(DropReason::ForeignPort));
+    assert!(matches!(t.carrier_sends(natted, header, &silence), TrunkInput::Forward(_)));
+    assert_eq!(t.carrier_sends(carrier(), header, &silence), drop(DropReason::ForeignPort));
     let mut buffer = [0; 1_500];
     let Some(Output::TrunkRtp { to, .. }) = t.leg.poll_output(ms(0), &mut buffer) else { panic!() };
     assert_eq!(to, natted);
@@ -441,6 +444,26 @@ fn reports_go_both_ways_and_a_goodbye_is_last() {
 }
 
 #[test]
+fn the_sfu_learns_within_seconds_that_its_announcement_arrived() {
+    use offhook_wire_rtp::rtcp::{Compound, RtcpPacket};
+    let mut s = Story::connected(Codec::Pcmu);
+    let mut announcer = Voice::new(ANNOUNCER, Codec::Pcmu, 1_400.0, -20.0);
+    for _ in 0..10 {
+        s.leg.handle_link_rtp(s.now, &announcer.next());
+        s.step();
+    }
+    s.steps(100);
+    assert_eq!(s.receipts.len(), 1);
+    let compound = Compound::parse(&s.receipts[0]).unwrap();
+    let Some(RtcpPacket::ReceiverReport(report)) = compound.packets().next() else { panic!() };
+    let block = report.reports().next().unwrap();
+    assert_eq!((report.ssrc, block.ssrc, block.highest_sequence & 0xffff), (LINK_SSRC, ANNOUNCER, 8));
+    assert_eq!(report.reports().len(), 1, "nothing about lines that were silent");
+    s.steps(500);
+    assert_eq!(s.receipts.len(), 1);
+}
+
+#[test]
 fn a_carrier_that_changes_its_stream_goes_on_in_the_room() {
     let mut s = Story::connected(Codec::Pcmu);
     let silence = [0xff; 160];
@@ -450,7 +473,7 @@ fn a_carrier_that_changes_its_stream_goes_on_in_the_room() {
     }
     let header = RtpHeader { payload_type: 0, sequence: 7, timestamp: 0x9000_0000, ssrc: 0x9999, marker: true };
     s.now += ms(500);
-    s.from_carrier(carrier(), header, &silence);
+    s.carrier_sends(carrier(), header, &silence);
     let n = s.linked.len();
     let before = RtpPacket::parse(&s.linked[n - 2]).unwrap();
     let after = RtpPacket::parse(&s.linked[n - 1]).unwrap();
