@@ -1,1 +1,15 @@
-//! offhook-link
+//! The media seam between daemons: Tap records and their two transports (one process, or TLS between machines),
+//! the certificates that pin them, and the keys of Links. Neither side of a Tap sees which transport it has.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod identity;
+pub mod key;
+pub mod tap;
+
+pub use identity::{Fingerprint, Identity, IdentityError, pinned_client_config};
+pub use key::{LinkKeyError, RandomError, generate_link_key, link_key_bytes, random_token};
+pub use tap::{
+    ClosedReason, Hello, InProcessTaps, OpenedTap, Packet, Party, ReaderState, RecordError, Refusal, TapDialError,
+    TapDialer, TapForm, TapFrame, TapHost, TapHostError, TapHub, TapLimits, TapOpenError, TapReadError, TapReader,
+    TapRecord, TapSubject, TapWriter, TrackId,
+};
