@@ -1,30 +1,29 @@
 //! Secrets from the system's randomness: the keys of a Link's directions, and one-time tokens.
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use offhook_contract::{LinkKey, LinkProfile, Secret};
+use offhook_wire_srtp::{KeyError, Profile, SrtpKey};
 
 #[derive(Debug, thiserror::Error)]
 #[error("the system gave no randomness")]
 pub struct RandomError(#[from] getrandom::Error);
 
-/// RFC 7714 §12: salts of both AEAD profiles have 12 bytes.
-const SALT_BYTES: usize = 12;
-
-const fn key_bytes(profile: LinkProfile) -> usize {
+/// The SRTP profile of a Link's profile.
+pub const fn srtp_profile(profile: LinkProfile) -> Profile {
     match profile {
-        LinkProfile::AeadAes128Gcm => 16,
-        LinkProfile::AeadAes256Gcm => 32,
+        LinkProfile::AeadAes128Gcm => Profile::AeadAes128Gcm,
+        LinkProfile::AeadAes256Gcm => Profile::AeadAes256Gcm,
     }
 }
 
 /// A fresh master key and salt for one direction of a Link.
 pub fn generate_link_key(profile: LinkProfile) -> Result<LinkKey, RandomError> {
-    let mut key = [0; 32];
-    let mut salt = [0; SALT_BYTES];
+    let srtp = srtp_profile(profile);
+    let mut key = vec![0; srtp.key_len()];
+    let mut salt = vec![0; srtp.salt_len()];
     getrandom::fill(&mut key)?;
     getrandom::fill(&mut salt)?;
-    let key = key.get(..key_bytes(profile)).unwrap_or(&key);
-    Ok(LinkKey { profile, key: Secret::new(STANDARD.encode(key)), salt: Secret::new(STANDARD.encode(salt)) })
+    Ok(LinkKey::from_bytes(profile, &key, &salt))
 }
 
 /// 256 bits as text that needs no escaping anywhere.
@@ -37,24 +36,16 @@ pub fn random_token() -> Result<Secret, RandomError> {
 /// Why a key from the bus cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LinkKeyError {
-    #[error("{0} is not base64")]
-    Encoding(&'static str),
-    #[error("{field} has {got} bytes; the profile wants {want}")]
-    Length { field: &'static str, got: usize, want: usize },
+    #[error(transparent)]
+    Encoding(#[from] offhook_contract::link::LinkKeyError),
+    #[error(transparent)]
+    Length(#[from] KeyError),
 }
 
-/// The master key and salt as bytes, of the lengths their profile wants.
-pub fn link_key_bytes(key: &LinkKey) -> Result<(Vec<u8>, [u8; SALT_BYTES]), LinkKeyError> {
-    let decode = |field, secret: &Secret| STANDARD.decode(secret.expose()).map_err(|_| LinkKeyError::Encoding(field));
-    let bytes = decode("key", &key.key)?;
-    let want = key_bytes(key.profile);
-    if bytes.len() != want {
-        return Err(LinkKeyError::Length { field: "key", got: bytes.len(), want });
-    }
-    let salt = decode("salt", &key.salt)?;
-    let got = salt.len();
-    let salt = salt.try_into().map_err(|_| LinkKeyError::Length { field: "salt", got, want: SALT_BYTES })?;
-    Ok((bytes, salt))
+/// The key of one direction as SRTP takes it.
+pub fn srtp_key(key: &LinkKey) -> Result<SrtpKey, LinkKeyError> {
+    let (master_key, salt) = key.to_bytes()?;
+    Ok(SrtpKey::new(srtp_profile(key.profile), &master_key, &salt)?)
 }
 
 #[cfg(test)]
@@ -62,22 +53,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_fresh_have_their_profiles_length_and_do_not_print() {
+    fn keys_are_fresh_and_of_their_profiles_length() {
         for (profile, length) in [(LinkProfile::AeadAes128Gcm, 16), (LinkProfile::AeadAes256Gcm, 32)] {
             let key = generate_link_key(profile).unwrap();
-            let (bytes, _) = link_key_bytes(&key).unwrap();
-            assert_eq!(bytes.len(), length);
-            assert_ne!(bytes, link_key_bytes(&generate_link_key(profile).unwrap()).unwrap().0);
-            assert!(!format!("{key:?}").contains(key.key.expose()));
+            let srtp = srtp_key(&key).unwrap();
+            assert_eq!((srtp.master_key().len(), srtp.master_salt().len()), (length, 12));
+            assert!(srtp != srtp_key(&generate_link_key(profile).unwrap()).unwrap());
         }
     }
 
     #[test]
-    fn a_key_of_the_wrong_length_is_named() {
+    fn a_key_of_another_profile_or_no_base64_is_refused_by_name() {
         let mut key = generate_link_key(LinkProfile::AeadAes128Gcm).unwrap();
         key.profile = LinkProfile::AeadAes256Gcm;
-        assert_eq!(link_key_bytes(&key), Err(LinkKeyError::Length { field: "key", got: 16, want: 32 }));
+        assert!(matches!(srtp_key(&key), Err(LinkKeyError::Length(_))));
         key.key = Secret::new("no base64!");
-        assert_eq!(link_key_bytes(&key), Err(LinkKeyError::Encoding("key")));
+        assert!(matches!(srtp_key(&key), Err(LinkKeyError::Encoding(_))));
     }
 }

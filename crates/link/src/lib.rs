@@ -7,7 +7,7 @@ pub mod key;
 pub mod tap;
 
 pub use identity::{Fingerprint, Identity, IdentityError, pinned_client_config};
-pub use key::{LinkKeyError, RandomError, generate_link_key, link_key_bytes, random_token};
+pub use key::{LinkKeyError, RandomError, generate_link_key, random_token, srtp_key, srtp_profile};
 pub use tap::{
     ClosedReason, Hello, InProcessTaps, OpenedTap, Packet, Party, ReaderState, RecordError, Refusal, TapDialError,
     TapDialer, TapForm, TapFrame, TapHost, TapHostError, TapHub, TapLimits, TapOpenError, TapReadError, TapReader,
