@@ -1,0 +1,168 @@
+//! What the nodes say they carry, against what we own: calls whose media is gone end, and what no call owns is ended
+//! after two looks.
+use crate::board::Switchboard;
+use crate::call::{Call, Room};
+use crate::ending::{End, end_call};
+use crate::ids::Now;
+use crate::input::NodeReply;
+use crate::leg::{PeerMedia, TelephoneMedia};
+use crate::media::{peer_connected, room_lost};
+use crate::output::NodeRequest;
+use crate::timers::TimerKey;
+use offhook_contract::gateway::{HangUpTelephone, TelephoneLegRow};
+use offhook_contract::recorder::{RecordingRow, RecordingState, StopRecording};
+use offhook_contract::sfu::{CloseRoom, LegTransport, RoomRow};
+use offhook_contract::{HangupCause, LegId, NodeId, NodeRow};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+impl Switchboard {
+    pub(crate) fn nodes_changed(&mut self, now: Now, rows: Vec<NodeRow>) {
+        for (node, kind) in self.desk.nodes.replace(rows) {
+            self.desk.ask_inventory(now, node, kind, true);
+        }
+    }
+
+    pub(crate) fn sweep(&mut self, now: Now) {
+        let nodes: Vec<_> = self.desk.nodes.all().map(|n| (n.node.clone(), n.kind)).collect();
+        for (node, kind) in nodes {
+            self.desk.ask_inventory(now, node, kind, false);
+        }
+    }
+
+    pub(crate) fn inventory(
+        &mut self,
+        now: Now,
+        node: &NodeId,
+        asked: Duration,
+        first: bool,
+        reply: Option<NodeReply>,
+    ) {
+        match reply {
+            Some(NodeReply::Sfu(inventory)) => self.rooms_seen(now, node, asked, first, &inventory.rooms),
+            Some(NodeReply::Gateway(inventory)) => self.telephones_seen(now, node, asked, first, &inventory.legs),
+            Some(NodeReply::Recorder(inventory)) => self.recordings_seen(node, &inventory.recordings),
+            _ => {}
+        }
+    }
+
+    fn rooms_seen(&mut self, now: Now, node: &NodeId, asked: Duration, first: bool, rooms: &[RoomRow]) {
+        let mut seen = BTreeSet::new();
+        for row in rooms {
+            seen.insert(row.room.as_str().to_owned());
+            let owner = self.calls.get_mut(&row.call).filter(|c| c.tenant == row.tenant && c.sfu() == Some(node));
+            if let Some(call) = owner {
+                room_seen(call, &mut self.desk, now, asked, first, row);
+                self.desk.touched.insert(row.call.clone());
+            } else if self.strikes.add(node, row.room.as_str()) {
+                let body = NodeRequest::CloseRoom(CloseRoom { room: row.room.clone() });
+                self.desk.end_orphan(node.clone(), row.tenant.clone(), row.call.clone(), body);
+            }
+        }
+        self.strikes.keep(node, &seen);
+        for call in self.calls.values_mut().filter(|c| c.is_live()) {
+            let Room::Open { sfu, since } = &call.room else { continue };
+            if sfu != node || *since >= asked || seen.contains(call.room_id().as_str()) {
+                continue;
+            }
+            call.room_missed = if first { u8::MAX } else { call.room_missed.saturating_add(1) };
+            if call.room_missed >= 2 {
+                call.room_missed = 0;
+                room_lost(call, &mut self.desk, now);
+                self.desk.touched.insert(call.id.clone());
+            }
+        }
+    }
+
+    fn telephones_seen(&mut self, now: Now, node: &NodeId, asked: Duration, first: bool, rows: &[TelephoneLegRow]) {
+        let mut seen = BTreeSet::new();
+        for row in rows {
+            seen.insert(row.leg.as_str().to_owned());
+            let call = self.calls.get(&row.call).filter(|c| c.tenant == row.tenant && c.leg(&row.leg).is_some());
+            if call.is_none() && self.strikes.add(node, row.leg.as_str()) {
+                let cause = HangupCause::Orphaned;
+                let body = NodeRequest::HangUpTelephone(HangUpTelephone { leg: row.leg.clone(), cause });
+                self.desk.end_orphan(node.clone(), row.tenant.clone(), row.call.clone(), body);
+            }
+        }
+        self.strikes.keep(node, &seen);
+        for call in self.calls.values_mut().filter(|c| c.is_live()) {
+            let Some(leg) = call.telephone_mut().filter(|l| l.is_live() && l.placed < asked) else { continue };
+            let here = leg.telephone().is_some_and(|t| t.gateway == *node && t.held_by_gateway());
+            let dialling = leg.telephone().is_some_and(|t| matches!(t.media, TelephoneMedia::Dialling { .. }));
+            if !here || dialling {
+                continue;
+            }
+            if seen.contains(leg.id.as_str()) {
+                leg.missed = 0;
+                continue;
+            }
+            leg.missed = if first { u8::MAX } else { leg.missed.saturating_add(1) };
+            if leg.missed >= 2 {
+                let by = Some(leg.id.clone());
+                end_call(
+                    call,
+                    &mut self.desk,
+                    now,
+                    &End { cause: HangupCause::NodeLost, by, released: true, at: None },
+                );
+                self.desk.touched.insert(call.id.clone());
+            }
+        }
+    }
+
+    fn recordings_seen(&mut self, node: &NodeId, rows: &[RecordingRow]) {
+        let mut seen = BTreeSet::new();
+        let running = |r: &&RecordingRow| matches!(r.state, RecordingState::Connecting | RecordingState::Recording);
+        for row in rows.iter().filter(running) {
+            seen.insert(row.recording.as_str().to_owned());
+            let owned = self.calls.get(&row.call).is_some_and(|c| {
+                c.is_live() && c.recording.as_ref().is_some_and(|r| r.id == row.recording && r.is_running())
+            });
+            if !owned && self.strikes.add(node, row.recording.as_str()) {
+                let body = NodeRequest::StopRecording(StopRecording { recording: row.recording.clone() });
+                self.desk.end_orphan(node.clone(), row.tenant.clone(), row.call.clone(), body);
+            }
+        }
+        self.strikes.keep(node, &seen);
+    }
+}
+
+/// The room is there; are its legs?
+fn room_seen(call: &mut Call, desk: &mut crate::desk::Desk, now: Now, asked: Duration, first: bool, row: &RoomRow) {
+    call.room_missed = 0;
+    let connected: Vec<LegId> =
+        row.legs.iter().filter(|l| l.connected && l.transport == LegTransport::Peer).map(|l| l.leg.clone()).collect();
+    for leg in &connected {
+        peer_connected(call, desk, now, leg);
+    }
+    let mut lost = None;
+    for leg in call.legs.iter_mut().filter(|l| l.is_live() && l.placed < asked) {
+        let placed = match &leg.party {
+            crate::leg::Party::Browser(browser) => browser.media != PeerMedia::None,
+            crate::leg::Party::Telephone(telephone) => telephone.media == TelephoneMedia::Connected,
+            crate::leg::Party::Application { .. } => false,
+        };
+        if !placed || row.legs.iter().any(|l| l.leg == leg.id) {
+            leg.missed = 0;
+            continue;
+        }
+        leg.missed = if first { u8::MAX } else { leg.missed.saturating_add(1) };
+        if leg.missed < 2 {
+            continue;
+        }
+        let id = leg.id.clone();
+        match leg.browser_mut() {
+            // Its page may join again.
+            Some(browser) => {
+                browser.media = PeerMedia::None;
+                desk.timers.set(TimerKey::MediaDue(call.id.clone(), id), now.at + desk.policy.page_grace);
+            }
+            None => lost = Some(id),
+        }
+    }
+    if let Some(leg) = lost {
+        let media_lost = End::by(&leg, HangupCause::MediaLost);
+        end_call(call, desk, now, &media_lost);
+    }
+}

@@ -1,0 +1,169 @@
+//! After our own death: the calls that had not ended, as the database knows them. They are taken as alive until a
+//! node that should carry them says otherwise; pages have their grace time to come back.
+use crate::board::Switchboard;
+use crate::call::{Call, CallState, ECHO_NAME, ECHO_NUMBER, Room, Told};
+use crate::ending::{End, end_call};
+use crate::ids::Now;
+use crate::input::User;
+use crate::leg::{Browser, Leg, LegState, Owner, Party, PeerMedia, Telephone, TelephoneMedia, destination_from};
+use crate::recording::{Phase, Recording};
+use crate::rows::{CallRow, LegRow, StoredCall};
+use crate::timers::TimerKey;
+use crate::view::{CallWord, LegWord, PartyKind, RecordingWord};
+use offhook_contract::{HangupCause, TenantId};
+use std::time::Duration;
+
+impl Switchboard {
+    /// Takes over the calls of our former life. `minutes` are what each tenant has talked today.
+    pub fn restore(&mut self, now: Now, calls: Vec<StoredCall>, minutes: Vec<(TenantId, u32)>) {
+        for (tenant, minutes) in minutes {
+            self.usage.talked(&tenant, now, minutes);
+        }
+        for stored in calls {
+            let mut call = call_from(&stored, now);
+            let told = told(&stored);
+            if is_whole(&call) {
+                self.watch(now, &call);
+            } else {
+                end_call(&mut call, &mut self.desk, now, &End::system(HangupCause::NodeLost));
+            }
+            call.told = told;
+            self.take(call);
+        }
+        self.settle(now);
+    }
+
+    fn watch(&mut self, now: Now, call: &Call) {
+        let desk = &mut self.desk;
+        for leg in call.legs.iter().filter(|l| l.browser().is_some_and(|b| matches!(b.owner, Owner::Lost(_)))) {
+            desk.timers.set(TimerKey::PageGone(call.id.clone(), leg.id.clone()), now.at + desk.policy.page_grace);
+        }
+        match call.state {
+            CallState::Active { answered, .. } => {
+                let talked = Duration::from_millis(now.wall.since(answered));
+                let longest = Duration::from_secs(u64::from(desk.policy.dial.max_call_s));
+                desk.timers.set(TimerKey::MaxDuration(call.id.clone()), now.at + longest.saturating_sub(talked));
+            }
+            _ => desk.timers.set(TimerKey::Ring(call.id.clone()), now.at + desk.policy.ring_timeout),
+        }
+    }
+}
+
+/// Enough of the call stood in the database to go on with it.
+fn is_whole(call: &Call) -> bool {
+    let browsers_have_room = call.open_sfu().is_some() || !call.is_active();
+    call.legs.len() >= 2 && browsers_have_room && call.state != CallState::New
+}
+
+fn told(stored: &StoredCall) -> Told {
+    Told {
+        row: Some(stored.call.clone()),
+        legs: stored.legs.iter().map(|l| (l.id.clone(), l.clone())).collect(),
+        ..Told::default()
+    }
+}
+
+fn call_from(stored: &StoredCall, now: Now) -> Call {
+    let row = &stored.call;
+    let room = match &row.sfu {
+        Some(sfu) => Room::Open { sfu: sfu.clone(), since: Duration::ZERO },
+        None => Room::None,
+    };
+    Call {
+        id: row.id.clone(),
+        tenant: row.tenant.clone(),
+        direction: row.direction,
+        state: state_from(row, now),
+        legs: stored.legs.iter().map(|leg| leg_from(leg, row)).collect(),
+        room,
+        room_missed: 0,
+        recording: recording_from(stored),
+        recording_mode: row.recording_mode,
+        started: row.started,
+        afterwards: None,
+        in_flight: 0,
+        told: Told::default(),
+    }
+}
+
+fn state_from(row: &CallRow, now: Now) -> CallState {
+    match (row.state, row.answered) {
+        (CallWord::Active, answered) => {
+            let answered = answered.unwrap_or(row.started);
+            let since = now.at.saturating_sub(Duration::from_millis(now.wall.since(answered)));
+            CallState::Active { answered, since }
+        }
+        (CallWord::Early, _) => CallState::Early,
+        (CallWord::New, _) => CallState::New,
+        _ => CallState::Ringing,
+    }
+}
+
+fn recording_from(stored: &StoredCall) -> Option<Recording> {
+    let (id, word, recorder) = stored.recording.clone()?;
+    let phase = match (word, recorder) {
+        (RecordingWord::Recording, Some(recorder)) => Phase::Recording { recorder },
+        (RecordingWord::Starting, Some(recorder)) => Phase::Starting { recorder },
+        (RecordingWord::Stopping, _) => Phase::Stopping,
+        (RecordingWord::Stopped, _) => Phase::Stopped,
+        _ => Phase::Failed { reason: "call-control was restarted before it began".to_owned() },
+    };
+    Some(Recording { id, phase, started: stored.call.answered })
+}
+
+fn leg_from(row: &LegRow, call: &CallRow) -> Leg {
+    let ringing = row.state == LegWord::Ringing;
+    let party = match row.kind {
+        PartyKind::Browser => Party::Browser(Browser {
+            user: User {
+                id: row.user.clone().unwrap_or_else(|| crate::ids::UserId::new("")),
+                name: row.name.clone(),
+                extension: row.number.clone().unwrap_or_default(),
+            },
+            owner: match &row.session {
+                Some(session) if !ringing => Owner::Lost(session.clone()),
+                _ => Owner::Nobody,
+            },
+            media: if ringing { PeerMedia::None } else { PeerMedia::Joined { at: row.started } },
+        }),
+        PartyKind::Application => Party::Application {
+            name: if row.name.is_empty() { ECHO_NAME.to_owned() } else { row.name.clone() },
+            number: row.number.clone().unwrap_or_else(|| ECHO_NUMBER.to_owned()),
+        },
+        PartyKind::Telephone => telephone_from(row, call),
+    };
+    let state = match (row.state, &row.held_by) {
+        (LegWord::Ringing, _) => LegState::Ringing,
+        (LegWord::Early, _) => LegState::Early,
+        (LegWord::Held, Some(by)) => LegState::Held { by: by.clone() },
+        (LegWord::Ended, _) => {
+            LegState::Ended { at: row.ended.unwrap_or(row.started), cause: row.cause.unwrap_or(HangupCause::Normal) }
+        }
+        _ => LegState::Talking,
+    };
+    let mut leg = Leg::new(row.id.clone(), party, state, row.started);
+    (leg.muted, leg.answered) = (row.muted, row.answered);
+    leg
+}
+
+fn telephone_from(row: &LegRow, call: &CallRow) -> Party {
+    let (Some(gateway), Some(trunk)) = (row.node.clone(), row.trunk.clone()) else {
+        let number = row.number.clone().unwrap_or_default();
+        return Party::Application { name: row.name.clone(), number };
+    };
+    let answered = call.answered.is_some();
+    let media = match (row.position, answered) {
+        (_, true) => TelephoneMedia::Connected,
+        (0, false) => TelephoneMedia::Offered,
+        (_, false) => TelephoneMedia::Connecting,
+    };
+    let name = Some(row.name.clone()).filter(|n| !n.is_empty() && Some(n) != row.number.as_ref());
+    Party::Telephone(Telephone {
+        gateway,
+        trunk,
+        number: row.number.as_deref().map(destination_from),
+        name,
+        sip_call_id: row.sip_call_id.clone(),
+        media,
+    })
+}

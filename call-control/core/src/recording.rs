@@ -1,0 +1,263 @@
+//! A recording of a call: asked for, tapped, started, stopped. It never begins before the answer, nor without its
+//! notice: the SFU opens Tap, notice and beeps together or refuses with words.
+use crate::call::Call;
+use crate::desk::{Desk, Step};
+use crate::ids::Now;
+use crate::leg::Leg;
+use crate::output::NodeRequest;
+use crate::rows::{RecordingOutcome, Write};
+use crate::timers::TimerKey;
+use crate::view::{RecordingView, RecordingWord};
+use offhook_contract::fact::TapCloseReason;
+use offhook_contract::recorder::{StartRecording, StopRecording};
+use offhook_contract::sfu::{CloseTap, OpenTap, TapOffer};
+use offhook_contract::{DaemonKind, NodeId, RecordingId, UnixMs};
+
+#[derive(Debug)]
+pub(crate) struct Recording {
+    pub id: RecordingId,
+    pub phase: Phase,
+    pub started: Option<UnixMs>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// For the media of every party: the notice must reach them all.
+    Waiting,
+    OpeningTap {
+        recorder: NodeId,
+    },
+    /// The recorder was asked; its first packet is not on disk yet.
+    Starting {
+        recorder: NodeId,
+    },
+    Recording {
+        recorder: NodeId,
+    },
+    Stopping,
+    Stopped,
+    Failed {
+        reason: String,
+    },
+}
+
+impl Recording {
+    pub const fn is_running(&self) -> bool {
+        !matches!(self.phase, Phase::Stopped | Phase::Failed { .. })
+    }
+    const fn word(&self) -> RecordingWord {
+        match self.phase {
+            Phase::Waiting | Phase::OpeningTap { .. } | Phase::Starting { .. } => RecordingWord::Starting,
+            Phase::Recording { .. } => RecordingWord::Recording,
+            Phase::Stopping => RecordingWord::Stopping,
+            Phase::Stopped => RecordingWord::Stopped,
+            Phase::Failed { .. } => RecordingWord::Failed,
+        }
+    }
+    pub fn view(&self) -> RecordingView {
+        let reason = if let Phase::Failed { reason } = &self.phase { Some(reason.clone()) } else { None };
+        RecordingView { id: self.id.clone(), state: self.word(), started_ms: self.started, reason }
+    }
+}
+
+fn write(call: &Call, desk: &mut Desk, now: Now, recording: &RecordingId, outcome: RecordingOutcome) {
+    let (tenant, call) = (call.tenant.clone(), call.id.clone());
+    desk.write(Write::Recording { tenant, call, recording: recording.clone(), at: now.wall, outcome });
+}
+
+/// Moves the call's recording on to `phase` and has it written.
+fn enter(call: &mut Call, desk: &mut Desk, now: Now, phase: Phase) {
+    let Some(recording) = call.recording.as_mut() else { return };
+    let before = recording.word();
+    recording.phase = phase;
+    let (id, word) = (recording.id.clone(), recording.word());
+    let reason = recording.view().reason;
+    if before != word {
+        write(call, desk, now, &id, RecordingOutcome::State { state: word, reason });
+    }
+}
+
+pub(crate) fn fail(call: &mut Call, desk: &mut Desk, now: Now, reason: impl Into<String>) {
+    let reason = reason.into();
+    let data = serde_json::json!({ "reason": reason });
+    desk.story(call, now.wall, "recording_failed", None, data);
+    enter(call, desk, now, Phase::Failed { reason });
+}
+
+/// Begins a recording of an active call that has none running.
+pub(crate) fn begin(call: &mut Call, desk: &mut Desk, now: Now) {
+    if !call.can_record() {
+        return;
+    }
+    let id = desk.ids.recording(now.wall);
+    call.recording = Some(Recording { id: id.clone(), phase: Phase::Waiting, started: None });
+    desk.story(call, now.wall, "recording_asked", None, serde_json::json!({ "recording": id }));
+    write(call, desk, now, &id, RecordingOutcome::Asked { recorder: None });
+    desk.timers.set(TimerKey::RecordingDue(call.id.clone()), now.at + desk.policy.recording_wait);
+    advance(call, desk, now, false);
+}
+
+/// Opens the Tap once every party has its media, or when the wait is over: then the SFU decides.
+pub(crate) fn advance(call: &mut Call, desk: &mut Desk, now: Now, wait_is_over: bool) {
+    let waiting = call.recording.as_ref().is_some_and(|r| r.phase == Phase::Waiting);
+    let ready = call.legs.iter().filter(|l| l.is_live()).all(Leg::has_media);
+    if !waiting || !call.is_active() || !(ready || wait_is_over) {
+        return;
+    }
+    desk.timers.clear(&TimerKey::RecordingDue(call.id.clone()));
+    let Some(id) = call.recording.as_ref().map(|r| r.id.clone()) else { return };
+    let Some(sfu) = call.open_sfu().cloned() else {
+        return fail(call, desk, now, "the call has no media room");
+    };
+    let Some(recorder) = desk.nodes.least_loaded(DaemonKind::Recorder, &[]) else {
+        return fail(call, desk, now, "no recorder is ready");
+    };
+    let (node, fingerprint) = (recorder.node.clone(), recorder.certificate_fingerprint.clone().unwrap_or_default());
+    write(call, desk, now, &id, RecordingOutcome::Asked { recorder: Some(node.clone()) });
+    let body = NodeRequest::OpenTap(OpenTap {
+        room: call.room_id(),
+        recording: id.clone(),
+        notice: desk.policy.notice.clone(),
+        beep: desk.policy.beep,
+        recorder_fingerprint: fingerprint,
+    });
+    desk.request(call, sfu, body, Step::OpenTap { recording: id });
+    enter(call, desk, now, Phase::OpeningTap { recorder: node });
+}
+
+fn phase_of<'a>(call: &'a Call, id: &RecordingId) -> Option<&'a Phase> {
+    call.recording.as_ref().filter(|r| r.id == *id).map(|r| &r.phase)
+}
+
+pub(crate) fn tap_opened(
+    call: &mut Call,
+    desk: &mut Desk,
+    now: Now,
+    id: &RecordingId,
+    result: Result<TapOffer, String>,
+) {
+    let wanted = match phase_of(call, id) {
+        Some(Phase::OpeningTap { recorder }) if call.is_active() => Some(recorder.clone()),
+        _ => None,
+    };
+    match (result, wanted) {
+        (Ok(tap), Some(recorder)) => {
+            let caller_legs = call.caller().map(|l| l.id.clone()).into_iter().collect();
+            let answered_ms = call.answered().unwrap_or(now.wall);
+            let body =
+                NodeRequest::StartRecording(StartRecording { recording: id.clone(), tap, caller_legs, answered_ms });
+            desk.request(call, recorder.clone(), body, Step::StartRecording { recording: id.clone() });
+            enter(call, desk, now, Phase::Starting { recorder });
+        }
+        (Ok(_), None) => {
+            close_tap(call, desk, id);
+            if phase_of(call, id) == Some(&Phase::Stopping) {
+                fail(call, desk, now, "it was stopped before it began");
+            }
+        }
+        (Err(reason), Some(_)) => fail(call, desk, now, reason),
+        (Err(reason), None) if phase_of(call, id) == Some(&Phase::Stopping) => fail(call, desk, now, reason),
+        (Err(_), None) => {}
+    }
+}
+
+pub(crate) fn recorder_asked(call: &mut Call, desk: &mut Desk, now: Now, id: &RecordingId, result: Result<(), String>) {
+    let Err(reason) = result else { return };
+    let running = phase_of(call, id).is_some_and(|p| !matches!(p, Phase::Stopped | Phase::Failed { .. }));
+    close_tap(call, desk, id);
+    if running {
+        fail(call, desk, now, reason);
+    }
+}
+
+fn close_tap(call: &mut Call, desk: &mut Desk, id: &RecordingId) {
+    if let Some(sfu) = call.open_sfu().cloned() {
+        let body = NodeRequest::CloseTap(CloseTap { room: call.room_id(), recording: id.clone() });
+        desk.insist(call, sfu, body, Step::CloseTap { recording: id.clone() });
+    }
+}
+
+fn stop_recorder(call: &mut Call, desk: &mut Desk, recorder: NodeId, id: &RecordingId) {
+    let body = NodeRequest::StopRecording(StopRecording { recording: id.clone() });
+    desk.insist(call, recorder, body, Step::StopRecording { recording: id.clone() });
+}
+
+/// Ends the recording; what was recorded is finished by the recorder and follows as a fact.
+pub(crate) fn stop(call: &mut Call, desk: &mut Desk, now: Now) {
+    let Some((id, phase)) = call.recording.as_ref().map(|r| (r.id.clone(), r.phase.clone())) else { return };
+    match phase {
+        Phase::Waiting => {
+            desk.timers.clear(&TimerKey::RecordingDue(call.id.clone()));
+            fail(call, desk, now, "it was stopped before it began");
+        }
+        Phase::OpeningTap { .. } => enter(call, desk, now, Phase::Stopping),
+        Phase::Starting { recorder } | Phase::Recording { recorder } => {
+            close_tap(call, desk, &id);
+            stop_recorder(call, desk, recorder, &id);
+            desk.story(call, now.wall, "recording_stopped", None, serde_json::json!({ "recording": id }));
+            enter(call, desk, now, Phase::Stopping);
+        }
+        Phase::Stopping | Phase::Stopped | Phase::Failed { .. } => {}
+    }
+}
+
+/// The room closes with the call, and the Tap with the room.
+pub(crate) fn call_ended(call: &mut Call, desk: &mut Desk, now: Now) {
+    let Some((id, phase)) = call.recording.as_ref().map(|r| (r.id.clone(), r.phase.clone())) else { return };
+    match phase {
+        Phase::Waiting | Phase::OpeningTap { .. } => fail(call, desk, now, "the call ended before it began"),
+        Phase::Starting { recorder } | Phase::Recording { recorder } => {
+            stop_recorder(call, desk, recorder, &id);
+            enter(call, desk, now, Phase::Stopping);
+        }
+        Phase::Stopping | Phase::Stopped | Phase::Failed { .. } => {}
+    }
+}
+
+/// The SFU's room is gone with everything in it.
+pub(crate) fn room_lost(call: &mut Call, desk: &mut Desk, now: Now) {
+    let Some((id, phase)) = call.recording.as_ref().map(|r| (r.id.clone(), r.phase.clone())) else { return };
+    if let Phase::Starting { recorder } | Phase::Recording { recorder } = phase {
+        stop_recorder(call, desk, recorder, &id);
+        fail(call, desk, now, "the media server that carried the call was lost");
+    }
+}
+
+pub(crate) fn segment_started(call: &mut Call, id: &RecordingId, at: UnixMs) {
+    let Some(recording) = call.recording.as_mut().filter(|r| r.id == *id) else { return };
+    recording.started = recording.started.or(Some(at));
+    if let Phase::Starting { recorder } = &recording.phase {
+        recording.phase = Phase::Recording { recorder: recorder.clone() };
+    }
+}
+
+pub(crate) const ANNOUNCER_FAILED: &str = "the notice or the beep could not be played to every party";
+pub(crate) const RECORDER_GONE: &str = "the recorder was away for too long";
+
+pub(crate) fn tap_closed(call: &mut Call, desk: &mut Desk, now: Now, id: &RecordingId, reason: TapCloseReason) {
+    let recorder = match phase_of(call, id) {
+        Some(Phase::Starting { recorder } | Phase::Recording { recorder } | Phase::OpeningTap { recorder }) => {
+            recorder.clone()
+        }
+        _ => return,
+    };
+    stop_recorder(call, desk, recorder, id);
+    match reason {
+        TapCloseReason::Requested => enter(call, desk, now, Phase::Stopping),
+        TapCloseReason::AnnouncerFailed => fail(call, desk, now, ANNOUNCER_FAILED),
+        TapCloseReason::RecorderGone => fail(call, desk, now, RECORDER_GONE),
+    }
+}
+
+pub(crate) fn finished(call: &mut Call, id: &RecordingId) {
+    if let Some(recording) = call.recording.as_mut().filter(|r| r.id == *id && r.is_running()) {
+        recording.phase = Phase::Stopped;
+    }
+}
+
+pub(crate) fn failed(call: &mut Call, desk: &mut Desk, now: Now, id: &RecordingId, reason: &str) {
+    if phase_of(call, id).is_some_and(|p| !matches!(p, Phase::Failed { .. } | Phase::Stopped)) {
+        close_tap(call, desk, id);
+        fail(call, desk, now, reason);
+    }
+}
