@@ -44,7 +44,7 @@ impl Form {
     }
 }
 
-/// Walks the elements. A broken one ends the walk, as does the reserved id 15 (RFC 8285 §4.2).
+/// Walks the elements. A broken one ends the walk, as do the reserved id 15 and id 0 with a length (RFC 8285 §4.2).
 #[derive(Debug, Clone)]
 pub struct Extensions<'a> {
     form: Form,
@@ -71,7 +71,7 @@ impl<'a> Extensions<'a> {
                     self.at += 1;
                     continue;
                 }
-                Form::OneByte if first >> 4 == 15 => return None,
+                Form::OneByte if matches!(first >> 4, 0 | 15) => return None,
                 Form::OneByte => (first >> 4, usize::from(first & 0x0F) + 1, self.at + 1),
                 Form::TwoByte => (first, usize::from(*self.data.get(self.at + 1)?), self.at + 2),
                 Form::Foreign => return None,

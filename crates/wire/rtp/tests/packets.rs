@@ -95,7 +95,8 @@ fn two_byte_elements_may_be_empty_or_long() {
 }
 
 #[test]
-fn the_walk_ends_at_a_broken_element_and_at_id_fifteen() {
+fn the_walk_ends_at_a_broken_element_and_at_reserved_ids() {
+    assert_eq!(elements(&with_block(0xBEDE, &[0x10, 7, 0x01, 1, 1, 0x20, 1, 0])), [(1, vec![7])]);
     assert_eq!(elements(&with_block(0xBEDE, &[0x10, 7, 0x2F, 1])), [(1, vec![7])]);
     assert_eq!(elements(&with_block(0xBEDE, &[0x10, 7, 0xF0, 1, 0x20, 1, 0, 0])), [(1, vec![7])]);
     assert_eq!(elements(&with_block(0x1000, &[1, 0, 2, 200])), [(1, vec![])]);

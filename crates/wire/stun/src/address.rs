@@ -44,11 +44,7 @@ pub(crate) fn encode(address: SocketAddr, out: &mut [u8; MAX_ADDRESS_LEN]) -> us
     encode_masked(address, &[0; 16], out)
 }
 
-pub(crate) fn encode_xor(
-    address: SocketAddr,
-    transaction: TransactionId,
-    out: &mut [u8; MAX_ADDRESS_LEN],
-) -> usize {
+pub(crate) fn encode_xor(address: SocketAddr, transaction: TransactionId, out: &mut [u8; MAX_ADDRESS_LEN]) -> usize {
     encode_masked(address, &mask(transaction), out)
 }
 

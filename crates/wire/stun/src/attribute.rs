@@ -74,13 +74,8 @@ attribute_types! {
 
 impl AttributeType {
     /// The required attributes an ICE agent understands in a Binding request (RFC 8445 §7.1).
-    pub const KNOWN_TO_ICE: &'static [Self] = &[
-        Self::USERNAME,
-        Self::MESSAGE_INTEGRITY,
-        Self::MESSAGE_INTEGRITY_SHA256,
-        Self::PRIORITY,
-        Self::USE_CANDIDATE,
-    ];
+    pub const KNOWN_TO_ICE: &'static [Self] =
+        &[Self::USERNAME, Self::MESSAGE_INTEGRITY, Self::MESSAGE_INTEGRITY_SHA256, Self::PRIORITY, Self::USE_CANDIDATE];
 
     /// RFC 8489 §14: types below 0x8000 must be understood or the request is refused with 420.
     #[must_use]
@@ -174,9 +169,7 @@ impl Gate {
     pub(crate) const fn admit(self, attribute: AttributeType) -> (bool, Self) {
         match (self, attribute) {
             (Self::Open, AttributeType::MESSAGE_INTEGRITY) => (true, Self::AfterSha1),
-            (Self::Open | Self::AfterSha1, AttributeType::MESSAGE_INTEGRITY_SHA256) => {
-                (true, Self::AfterSha256)
-            }
+            (Self::Open | Self::AfterSha1, AttributeType::MESSAGE_INTEGRITY_SHA256) => (true, Self::AfterSha256),
             (Self::Open, _) | (_, AttributeType::FINGERPRINT) => (true, self),
             (Self::AfterSha1 | Self::AfterSha256, _) => (false, self),
         }

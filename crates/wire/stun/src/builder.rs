@@ -225,13 +225,7 @@ impl<'b> MessageBuilder<'b> {
         self.attr(attribute, value.get(..len).unwrap_or_default())
     }
 
-    fn seal(
-        &mut self,
-        attribute: AttributeType,
-        algorithm: hmac::Algorithm,
-        key: &[u8],
-        tag_len: usize,
-    ) -> &mut Self {
+    fn seal(&mut self, attribute: AttributeType, algorithm: hmac::Algorithm, key: &[u8], tag_len: usize) -> &mut Self {
         if self.error.is_some() {
             return self;
         }

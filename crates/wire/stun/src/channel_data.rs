@@ -35,8 +35,7 @@ impl<'a> ChannelData<'a> {
             return Err(ChannelDataError::Channel(channel));
         }
         let declared = usize::from(u16::from_be_bytes([l0, l1]));
-        let payload =
-            rest.get(..declared).ok_or(ChannelDataError::Length { declared, actual: rest.len() })?;
+        let payload = rest.get(..declared).ok_or(ChannelDataError::Length { declared, actual: rest.len() })?;
         Ok(Self { channel, payload })
     }
 }

@@ -42,8 +42,7 @@ impl CredentialError {
 /// Credentials for `user` that end at `expires_unix_s`.
 #[must_use]
 pub fn mint(secret: &[u8], expires_unix_s: u64, user: &str) -> Credentials {
-    let username =
-        if user.is_empty() { expires_unix_s.to_string() } else { format!("{expires_unix_s}:{user}") };
+    let username = if user.is_empty() { expires_unix_s.to_string() } else { format!("{expires_unix_s}:{user}") };
     let password = password(secret, &username);
     Credentials { username, password }
 }

@@ -86,8 +86,7 @@ impl<'a> Message<'a> {
     pub fn xor_peer_addresses(&self) -> impl Iterator<Item = Result<SocketAddr, AttributeError>> {
         let transaction = self.transaction_id();
         self.attributes().filter(|raw| raw.attribute == AttributeType::XOR_PEER_ADDRESS).map(move |raw| {
-            address::decode_xor(raw.value, transaction)
-                .ok_or(AttributeError::Value { attribute: raw.attribute })
+            address::decode_xor(raw.value, transaction).ok_or(AttributeError::Value { attribute: raw.attribute })
         })
     }
 
@@ -242,10 +241,7 @@ impl<'a> Message<'a> {
         core::str::from_utf8(value).map(Some).map_err(|_| AttributeError::NotUtf8 { attribute })
     }
 
-    fn array_ref<const N: usize>(
-        &self,
-        attribute: AttributeType,
-    ) -> Result<Option<&'a [u8; N]>, AttributeError> {
+    fn array_ref<const N: usize>(&self, attribute: AttributeType) -> Result<Option<&'a [u8; N]>, AttributeError> {
         let Some(value) = self.raw(attribute) else { return Ok(None) };
         value.try_into().map(Some).map_err(|_| AttributeError::Length { attribute, len: value.len() })
     }

@@ -88,12 +88,7 @@ fn compare(ours: &[u8], theirs: &[u8]) -> Result<(), IntegrityError> {
 
 /// HMAC over everything before the attribute, with the length field counting up to the attribute's end
 /// (`attribute_len` includes its header), whatever follows it (RFC 8489 §14.5).
-pub(crate) fn integrity_tag(
-    algorithm: hmac::Algorithm,
-    key: &[u8],
-    covered: &[u8],
-    attribute_len: usize,
-) -> hmac::Tag {
+pub(crate) fn integrity_tag(algorithm: hmac::Algorithm, key: &[u8], covered: &[u8], attribute_len: usize) -> hmac::Tag {
     let key = hmac::Key::new(algorithm, key);
     let mut context = hmac::Context::with_key(&key);
     let length = (covered.len() + attribute_len).saturating_sub(HEADER_LEN);

@@ -38,17 +38,22 @@ pub const MAX_ATTRIBUTES: usize = 64;
 /// It says nothing about the rest; [`Message::parse`] does.
 #[must_use]
 pub fn is_stun(datagram: &[u8]) -> bool {
-    datagram.len() >= HEADER_LEN
-        && datagram.first().is_some_and(|first| *first < 4)
-        && datagram.get(4..8) == Some(MAGIC_COOKIE.to_be_bytes().as_slice())
+    datagram.first().is_some_and(|first| *first < 4) && has_header(datagram)
 }
 
 /// Over a stream (RFC 8489 §6.2.2): how many bytes the message beginning here takes, once its header is in.
 #[must_use]
 pub fn framed_len(stream: &[u8]) -> Option<usize> {
-    if !is_stun(stream) {
+    if !has_header(stream) {
         return None;
     }
     let length = u16::from_be_bytes([*stream.get(2)?, *stream.get(3)?]);
     Some(HEADER_LEN + usize::from(length))
+}
+
+/// Two zero bits, a full header and the cookie (RFC 8489 §5).
+fn has_header(bytes: &[u8]) -> bool {
+    bytes.len() >= HEADER_LEN
+        && bytes.first().is_some_and(|first| *first < 0x40)
+        && bytes.get(4..8) == Some(MAGIC_COOKIE.to_be_bytes().as_slice())
 }

@@ -3,8 +3,7 @@
 use crate::attribute::{Gate, split_first};
 use crate::kind::decode_type;
 use crate::{
-    AttributeType, Attributes, Class, HEADER_LEN, MAGIC_COOKIE, MAX_ATTRIBUTES, Method, RawAttribute,
-    TransactionId,
+    AttributeType, Attributes, Class, HEADER_LEN, MAGIC_COOKIE, MAX_ATTRIBUTES, Method, RawAttribute, TransactionId,
 };
 
 /// Why bytes are not a STUN message. None of these is ever answered: the sender may be spoofed.

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use offhook_wire_stun::{
-    AttributeError, AttributeType, BuildError, Class, IntegrityError, MAX_ATTRIBUTES, Message,
-    MessageBuilder, Method, ParseError, TransactionId, framed_len, is_stun,
+    AttributeError, AttributeType, BuildError, Class, IntegrityError, MAX_ATTRIBUTES, Message, MessageBuilder, Method,
+    ParseError, TransactionId, framed_len, is_stun,
 };
 
 const ID: TransactionId = TransactionId([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
@@ -39,10 +39,7 @@ fn attributes_behind_the_integrity_are_invisible() {
     message.verify_integrity(b"key").unwrap();
     assert_eq!(message.lifetime_s().unwrap(), Some(600));
     assert!(!message.use_candidate());
-    assert_eq!(
-        message.unknown_required(&[AttributeType::LIFETIME, AttributeType::MESSAGE_INTEGRITY]).count(),
-        0
-    );
+    assert_eq!(message.unknown_required(&[AttributeType::LIFETIME, AttributeType::MESSAGE_INTEGRITY]).count(), 0);
 }
 
 #[test]
@@ -95,10 +92,7 @@ fn broken_framing_is_named() {
         b.priority(1);
     });
     assert_eq!(Message::parse(&good[..19]).unwrap_err(), ParseError::Truncated);
-    assert_eq!(
-        Message::parse(&good[..24]).unwrap_err(),
-        ParseError::LengthMismatch { declared: 8, actual: 4 }
-    );
+    assert_eq!(Message::parse(&good[..24]).unwrap_err(), ParseError::LengthMismatch { declared: 8, actual: 4 });
     let mut bytes = good.clone();
     bytes[0] = 0x80;
     assert_eq!(Message::parse(&bytes).unwrap_err(), ParseError::NotStun);
@@ -207,21 +201,14 @@ fn the_writer_says_what_does_not_fit_or_comes_too_late() {
     let full = MessageBuilder::new(&mut buf, Class::Request, Method::BINDING, ID).integrity(b"k").finish();
     assert_eq!(full, Err(BuildError::BufferFull { needed: 44, capacity: 43 }));
     let mut buf = [0; 128];
-    let late = MessageBuilder::new(&mut buf, Class::Request, Method::BINDING, ID)
-        .integrity(b"k")
-        .priority(1)
-        .finish();
+    let late = MessageBuilder::new(&mut buf, Class::Request, Method::BINDING, ID).integrity(b"k").priority(1).finish();
     assert_eq!(late, Err(BuildError::Sealed(AttributeType::PRIORITY)));
-    let late = MessageBuilder::new(&mut buf, Class::Request, Method::BINDING, ID)
-        .fingerprint()
-        .fingerprint()
-        .finish();
+    let late = MessageBuilder::new(&mut buf, Class::Request, Method::BINDING, ID).fingerprint().fingerprint().finish();
     assert_eq!(late, Err(BuildError::Sealed(AttributeType::FINGERPRINT)));
     let odd = MessageBuilder::new(&mut buf, Class::Error, Method::BINDING, ID).error_code(200, "").finish();
     assert_eq!(odd, Err(BuildError::ErrorCode(200)));
     let mut large = vec![0; 70_000];
-    let long =
-        MessageBuilder::new(&mut large, Class::Indication, Method::SEND, ID).data(&[0; 65_536]).finish();
+    let long = MessageBuilder::new(&mut large, Class::Indication, Method::SEND, ID).data(&[0; 65_536]).finish();
     assert_eq!(long, Err(BuildError::TooLong { attribute: AttributeType::DATA, len: 65_536 }));
 }
 
