@@ -90,12 +90,12 @@ export class Call {
 
   /** We put the others on hold. */
   get held(): boolean {
-    return this.view.parties.some((party) => party.held);
+    return this.view.my_leg.held;
   }
 
   /** The others put us on hold. */
   get onHold(): boolean {
-    return this.view.my_leg.held;
+    return this.view.my_leg.state === "held";
   }
 
   get other(): Party | null {
@@ -248,8 +248,8 @@ export class Call {
   }
 
   #soundExpected(): boolean {
-    if (this.view.state !== "active" || this.onHold) return false;
+    if (this.view.state !== "active" || this.onHold || this.held) return false;
     if (this.view.direction === "echo") return !this.muted;
-    return this.view.parties.some((party) => party.state === "talking" && !party.muted && !party.held);
+    return this.view.parties.some((party) => party.state === "talking" && !party.muted);
   }
 }

@@ -39,6 +39,14 @@ export interface IceServer {
   credential?: string;
 }
 
+/** `state` is `held` when this leg hears the hold prompt; `held` says that it put the others on hold. */
+export interface Leg {
+  id: string;
+  state: LegState;
+  muted: boolean;
+  held: boolean;
+}
+
 export interface Party {
   leg: string;
   name: string | null;
@@ -66,7 +74,7 @@ export interface CallView {
   ended_ms: number | null;
   cause: HangupCause | null;
   cause_side: "me" | "other" | "system" | null;
-  my_leg: { id: string; state: LegState; muted: boolean; held: boolean };
+  my_leg: Leg;
   parties: Party[];
   can_record: boolean;
   recording: CallRecording | null;

@@ -259,8 +259,8 @@ test("quality is measured each second, and nothing arriving counts as lost", asy
 test("silence of a muted or held party is not a lost connection", async () => {
   const s = new Scenario();
   const call = await s.talking();
-  const parties = talking("c1").parties.map((party) => ({ ...party, held: true }));
-  await s.event(2, "call.updated", talking("c1", { parties }));
+  const my_leg = { id: "leg-c1", state: "talking" as const, muted: false, held: true };
+  await s.event(2, "call.updated", talking("c1", { my_leg }));
   await s.clock.advance(10_000);
   expect(call.state).toBe("held");
   expect(call.quality?.verdict).not.toBe("lost");
