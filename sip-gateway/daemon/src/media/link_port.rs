@@ -52,11 +52,8 @@ impl LinkPort {
     /// Answers the SFU's half with ours. `codecs` is what we may send, first choice first.
     pub fn answer(offer: &LinkOffer, codecs: Vec<CodecName>) -> Result<(Self, LinkStreams, LinkAnswer), LinkError> {
         let (to, local) = reachable(&offer.addresses)?;
-        let options = UdpOptions {
-            receive_buffer_bytes: BUFFER_BYTES,
-            send_buffer_bytes: BUFFER_BYTES,
-            ..UdpOptions::default()
-        };
+        let options =
+            UdpOptions { receive_buffer_bytes: BUFFER_BYTES, send_buffer_bytes: BUFFER_BYTES, ..UdpOptions::default() };
         let socket = UdpSocket::bind(SocketAddr::new(local, 0), options)?;
         let theirs = read_key(&offer.key)?;
         let open = ReceiveContext::with_max_sources(&theirs, offer.slot_ssrcs.len() + 2)?;
