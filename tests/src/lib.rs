@@ -1,1 +1,22 @@
-//! offhook-tests
+//! The harness of the end-to-end stories: starts the built binaries, browsers, SIP peers and servers, and listens.
+//! A peer that is missing fails the story.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+pub mod api;
+pub mod baresip;
+pub mod browser;
+pub mod nats;
+pub mod phone;
+pub mod ports;
+pub mod process;
+pub mod sipp;
+pub mod sound;
+pub mod stack;
+pub mod wait;
+
+pub use baresip::Baresip;
+pub use browser::Browser;
+pub use nats::NatsServer;
+pub use phone::Softphone;
+pub use sipp::Sipp;
+pub use stack::Stack;

@@ -1,0 +1,21 @@
+//! `*43` returns one's own tone.
+use offhook_tests::stack::Plan;
+use offhook_tests::wait::secs;
+use offhook_tests::{Softphone, Stack, browser, wait};
+
+#[test]
+fn the_echo_test_returns_ones_own_tone_and_leaves_nothing_behind() {
+    let stack = Stack::up(&Plan::default());
+    let mut alice = Softphone::sign_in(&stack, "Alice", 440);
+    alice.dial("*43");
+    alice.wait_active();
+    let heard = alice.hear_tone(440, 2.0, 6);
+    heard.assert_only("Alice", 440, &[1_400, 880]);
+    alice.picture("echo");
+    alice.hang_up();
+    alice.wait_idle();
+    alice.wait_for(&browser::text("You ended the call."), secs(5));
+    for gauge in ["offhook_sfu_rooms", "offhook_sfu_peers", "offhook_control_calls"] {
+        wait::until_true(&format!("{gauge} to be 0 again"), secs(10), || stack.metric(gauge) == 0.0);
+    }
+}

@@ -1,0 +1,107 @@
+//! Tones to send, and judgement of what was heard (a tone counts when at least 99 % of the 20 ms frames have it).
+use offhook_media::detect;
+use std::f64::consts::TAU;
+use std::path::{Path, PathBuf};
+
+pub const BROWSER_RATE: u32 = 48_000;
+pub const TELEPHONE_RATE: u32 = 8_000;
+
+/// A steady tone as a WAV file that loops without a click: whole periods in whole seconds.
+pub fn tone_file(folder: &Path, hz: u32, rate: u32, seconds: u32) -> PathBuf {
+    let path = folder.join(format!("tone-{hz}-{rate}-{seconds}.wav"));
+    if path.exists() {
+        return path;
+    }
+    let spec =
+        hound::WavSpec { channels: 1, sample_rate: rate, bits_per_sample: 16, sample_format: hound::SampleFormat::Int };
+    let mut wav = hound::WavWriter::create(&path, spec).unwrap();
+    for n in 0..rate * seconds {
+        let phase = TAU * f64::from(hz) * f64::from(n) / f64::from(rate);
+        wav.write_sample((phase.sin() * 0.35 * 32_767.0) as i16).unwrap();
+    }
+    wav.finalize().unwrap();
+    path
+}
+
+/// A WAV file's channels.
+pub fn read_wav(path: &Path) -> (u32, Vec<Vec<i16>>) {
+    let mut wav = hound::WavReader::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let spec = wav.spec();
+    let mut channels = vec![Vec::new(); usize::from(spec.channels)];
+    for (at, sample) in wav.samples::<i16>().map_while(Result::ok).enumerate() {
+        channels[at % usize::from(spec.channels)].push(sample);
+    }
+    (spec.sample_rate, channels)
+}
+
+/// What somebody heard, at a rate.
+#[derive(Debug, Clone)]
+pub struct Heard {
+    pub rate: u32,
+    pub samples: Vec<i16>,
+}
+
+impl Heard {
+    pub fn seconds(&self) -> f64 {
+        self.samples.len() as f64 / f64::from(self.rate)
+    }
+
+    pub fn presence(&self, hz: u32) -> f32 {
+        detect::presence(&self.samples, self.rate, hz as f32)
+    }
+
+    pub fn level_dbfs(&self, hz: u32) -> f32 {
+        detect::level_dbfs_of(&self.samples, self.rate, hz as f32)
+    }
+
+    /// Between two moments, in seconds.
+    pub fn between(&self, from: f64, to: f64) -> Self {
+        let at = |s: f64| ((s * f64::from(self.rate)) as usize).min(self.samples.len());
+        Self { rate: self.rate, samples: self.samples[at(from)..at(to).max(at(from))].to_vec() }
+    }
+
+    /// From the first frame with the tone on; panics if it begins later than `within_s`.
+    pub fn from_onset(&self, hz: u32, within_s: f64) -> Self {
+        let frame = self.rate as usize / 50;
+        let onset = self.samples.chunks_exact(frame).position(|f| detect::is_present(f, self.rate, hz as f32));
+        let onset = onset.unwrap_or_else(|| panic!("{hz} Hz is not there at all in {:.1} s", self.seconds()));
+        let at_s = onset as f64 / 50.0;
+        assert!(at_s <= within_s, "{hz} Hz begins after {at_s:.2} s, later than {within_s} s");
+        Self { rate: self.rate, samples: self.samples[onset * frame..].to_vec() }
+    }
+
+    /// The rule of DESIGN §8: the tone in 99 % of the frames, and every `foreign` one at most −40 dB of it.
+    #[track_caller]
+    pub fn assert_only(&self, who: &str, hz: u32, foreign: &[u32]) {
+        assert!(self.seconds() >= 1.0, "{who} heard only {:.2} s", self.seconds());
+        let presence = self.presence(hz);
+        assert!(
+            presence >= 0.99,
+            "{who} heard {hz} Hz in only {:.1} % of {:.1} s; missing at {:?}",
+            presence * 100.0,
+            self.seconds(),
+            self.missing(hz)
+        );
+        let own = self.level_dbfs(hz);
+        for other in foreign {
+            let level = self.level_dbfs(*other);
+            assert!(level <= own - 40.0, "{who} heard {other} Hz at {level:.1} dBFS beside {hz} Hz at {own:.1} dBFS");
+        }
+    }
+
+    /// The moments (in seconds) of frames without the tone, for a failure's words.
+    pub fn missing(&self, hz: u32) -> Vec<f64> {
+        let frame = self.rate as usize / 50;
+        let frames = self.samples.chunks_exact(frame).enumerate();
+        let absent = frames.filter(|(_, f)| !detect::is_present(f, self.rate, hz as f32));
+        absent.map(|(n, _)| n as f64 / 50.0).take(40).collect()
+    }
+
+    /// Beginnings of bursts of a tone, in seconds.
+    pub fn bursts(&self, hz: u32) -> Vec<f64> {
+        detect::find_bursts(&self.samples, self.rate, hz as f32)
+            .iter()
+            .map(|b| f64::from(b.start_ms) / 1000.0)
+            .collect()
+    }
+}

@@ -1,0 +1,193 @@
+//! The system under test: `offhook up`, or every daemon as a process of its own over NATS.
+use crate::nats::NatsServer;
+use crate::process::Process;
+use crate::{api, ports, wait};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+pub const DAEMONS: [&str; 4] = ["sfu", "sip", "recorder", "control"];
+
+/// What a story needs beside the defaults.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// More lines for the configuration: `[[trunk]]`, `[dial]`, `[turn]`.
+    pub config: String,
+    /// Lines for sections that the harness writes itself, for example ("recorder", "…").
+    pub sections: BTreeMap<&'static str, String>,
+    /// `off`, `on_answer` or `on_demand`.
+    pub recording: Option<&'static str>,
+    pub log: Option<&'static str>,
+}
+
+#[derive(Debug)]
+pub struct Stack {
+    pub folder: tempfile::TempDir,
+    pub web_port: u16,
+    pub sfu_port: u16,
+    pub tap_port: u16,
+    pub recorder_port: u16,
+    pub sip_port: u16,
+    pub nats: Option<NatsServer>,
+    health: BTreeMap<String, u16>,
+    processes: BTreeMap<String, Process>,
+    config: PathBuf,
+    log: &'static str,
+}
+
+/// Where `cargo build` put the binaries: the profile folder that this test runs from.
+pub fn binary(name: &str) -> PathBuf {
+    let me = std::env::current_exe().unwrap();
+    let profile = me.ancestors().nth(2).unwrap();
+    let path = profile.join(name);
+    assert!(path.exists(), "{} is not built: run `make e2e`, or cargo build --workspace --bins", path.display());
+    path
+}
+
+impl Stack {
+    /// One process with everything, as `make run` starts it.
+    pub fn up(plan: &Plan) -> Self {
+        let mut stack = Self::prepare(plan, None);
+        stack.start("offhook");
+        stack
+    }
+
+    /// Each daemon as its own process over a real nats-server.
+    pub fn split(plan: &Plan) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let nats = NatsServer::start(folder.path());
+        let mut stack = Self::prepare(plan, Some((folder, nats)));
+        for daemon in DAEMONS {
+            stack.start(daemon);
+        }
+        stack
+    }
+
+    fn prepare(plan: &Plan, split: Option<(tempfile::TempDir, NatsServer)>) -> Self {
+        let (folder, nats) = match split {
+            Some((folder, nats)) => (folder, Some(nats)),
+            None => (tempfile::tempdir().unwrap(), None),
+        };
+        let names: Vec<&str> = if nats.is_some() { DAEMONS.to_vec() } else { vec!["offhook"] };
+        let health = names.iter().map(|name| ((*name).to_owned(), ports::free())).collect();
+        let mut stack = Self {
+            config: folder.path().join("offhook.toml"),
+            folder,
+            web_port: ports::free(),
+            sfu_port: ports::free(),
+            tap_port: ports::free(),
+            recorder_port: ports::free(),
+            sip_port: ports::free(),
+            nats,
+            health,
+            processes: BTreeMap::new(),
+            log: plan.log.unwrap_or("info"),
+        };
+        stack.write_config(plan);
+        stack
+    }
+
+    fn write_config(&mut self, plan: &Plan) {
+        let more = |section: &str| plan.sections.get(section).cloned().unwrap_or_default();
+        let rtp = ports::free_range(200);
+        let mut text = format!(
+            "[storage]\ndata_dir = \"{}\"\n{}\n[control]\nlisten = [\"127.0.0.1:{}\"]\n{}\n[sfu]\nmedia_listen = [\"127.0.0.1:{}\"]\ntap_listen = [\"127.0.0.1:{}\"]\n{}\n[recorder]\nlisten = \"127.0.0.1:{}\"\n{}\n[sip]\nlisten = [\"127.0.0.1:{}\"]\nrtp_ports = [{}, {}]\n{}\n",
+            self.folder.path().join("data").display(),
+            more("storage"),
+            self.web_port,
+            more("control"),
+            self.sfu_port,
+            self.tap_port,
+            more("sfu"),
+            self.recorder_port,
+            more("recorder"),
+            self.sip_port,
+            rtp,
+            rtp + 199,
+            more("sip"),
+        );
+        if let Some(nats) = &self.nats {
+            text += &format!("[bus]\nurl = \"{}\"\n", nats.url());
+        }
+        text += &plan.config;
+        std::fs::write(&self.config, text).unwrap();
+    }
+
+    pub fn config_path(&self) -> &Path {
+        &self.config
+    }
+
+    /// Starts a daemon (again) and waits until it is ready.
+    pub fn start(&mut self, name: &str) {
+        let health = self.health[name];
+        let mut command = Command::new(binary("offhook"));
+        command.current_dir(self.folder.path()).env("OFFHOOK__RUNTIME__HEALTH_LISTEN", format!("127.0.0.1:{health}"));
+        command.env("OFFHOOK__RUNTIME__LOG", self.log).env("RUST_BACKTRACE", "1");
+        command.args([if name == "offhook" { "up" } else { name }, "--dev", "--config"]).arg(&self.config);
+        self.processes.insert(name.into(), Process::start(name, self.folder.path(), &mut command));
+        let log = |stack: &Self| stack.processes[name].log();
+        wait::until(&format!("{name} to be ready"), wait::secs(30), || {
+            if !self.processes.get_mut(name).is_some_and(Process::is_running) {
+                panic!("{name} ended at its start:\n{}", log(self));
+            }
+            match api::get_plain(&format!("http://127.0.0.1:{health}/readyz")) {
+                Ok((200, _)) => Ok(()),
+                Ok((status, body)) => Err(format!("{status} {body}")),
+                Err(e) => Err(e),
+            }
+        });
+    }
+
+    pub fn process(&mut self, name: &str) -> &mut Process {
+        self.processes.get_mut(name).unwrap_or_else(|| panic!("{name} was not started"))
+    }
+
+    pub fn kill_9(&mut self, name: &str) {
+        self.process(name).kill_9();
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.web_port)
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Everything that the daemons logged.
+    pub fn logs(&self) -> String {
+        self.processes.values().map(Process::log).collect()
+    }
+
+    /// Runs the command line against this stack's configuration.
+    pub fn offhook(&self, arguments: &[&str]) -> (bool, String) {
+        let mut command = Command::new(binary("offhook"));
+        command.current_dir(self.folder.path()).args(arguments).arg("--config").arg(&self.config);
+        let done = command.output().unwrap();
+        let text = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+        (done.status.success(), text)
+    }
+
+    /// Metric lines of every process: `name{labels}` to value.
+    pub fn metrics(&self) -> BTreeMap<String, f64> {
+        let mut all = BTreeMap::new();
+        for port in self.health.values() {
+            let (_, text) = api::get_plain(&format!("http://127.0.0.1:{port}/metrics")).unwrap_or_default();
+            for line in text.lines().filter(|l| !l.starts_with('#')) {
+                if let Some((name, value)) = line.rsplit_once(' ') {
+                    all.insert(name.to_owned(), value.parse().unwrap_or(f64::NAN));
+                }
+            }
+        }
+        all
+    }
+
+    /// The sum over all labels of metrics whose name begins so.
+    pub fn metric(&self, prefix: &str) -> f64 {
+        self.metrics().iter().filter(|(name, _)| name.starts_with(prefix)).map(|(_, value)| value).sum()
+    }
+
+    pub fn open_files(&self) -> usize {
+        self.processes.values().map(Process::open_files).sum()
+    }
+}
