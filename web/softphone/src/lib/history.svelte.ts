@@ -1,5 +1,6 @@
 /** The call log, newest first, and its keeping up to date. */
 import type { Api, CallRow } from "@offhook/client";
+import { unfinished, withOlder } from "./merge";
 
 const PAGE = 20;
 /** A recording is finished some seconds after its call; then the list stops asking. */
@@ -67,20 +68,4 @@ export class History {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
   }
-}
-
-/** The fresh first page, followed by the older rows that were already shown. */
-export function withOlder(fresh: CallRow[], shown: CallRow[]): CallRow[] {
-  const ids = new Set(fresh.map((row) => row.id));
-  const oldest = fresh.at(-1)?.started_ms;
-  if (oldest === undefined) return fresh;
-  return [...fresh, ...shown.filter((row) => !ids.has(row.id) && row.started_ms <= oldest)];
-}
-
-function unfinished(row: CallRow): boolean {
-  return row.state !== "ended" || row.recordings.some((recording) => !isFinal(recording.state));
-}
-
-export function isFinal(state: string): boolean {
-  return state === "stopped" || state === "failed";
 }
