@@ -38,10 +38,10 @@ impl PhoneNumber {
         if plus {
             return Self::from_digits(&digits);
         }
-        if let Some(rest) = digits.strip_prefix(rules.international_prefix.as_str()) {
-            if !rules.international_prefix.is_empty() {
-                return Self::from_digits(rest);
-            }
+        if let Some(rest) = digits.strip_prefix(rules.international_prefix.as_str())
+            && !rules.international_prefix.is_empty()
+        {
+            return Self::from_digits(rest);
         }
         let country = rules.country_code.as_deref();
         match (digits.strip_prefix(rules.trunk_prefix.as_str()), country) {
@@ -188,7 +188,7 @@ pub enum DialRefusal {
 impl DialRules {
     pub fn is_emergency(&self, dialled: &str) -> bool {
         let digits: String = dialled.chars().filter(char::is_ascii_digit).collect();
-        !digits.is_empty() && self.emergency_numbers.iter().any(|n| *n == digits)
+        !digits.is_empty() && self.emergency_numbers.contains(&digits)
     }
 
     /// Typed text to a destination that may be dialled now, or the reason why not.

@@ -1,6 +1,6 @@
 //! Golden JSON: newer code reads every message that a release has sent, and writes what it read.
 //! `OFFHOOK_BLESS=1 cargo test -p offhook-contract` writes the files of messages that have none yet.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 use offhook_contract::audio::{BeepPlan, PromptName};
 use offhook_contract::control::{IncomingRoute, RouteIncoming};
 use offhook_contract::dial::Destination;
