@@ -1,0 +1,265 @@
+//! One process with one or several daemons: signals, health, restarts, drain and end.
+use crate::config::{ConfigError, ConfigFile};
+use crate::daemon::{Daemon, with_causes};
+use crate::health::{self, Health};
+use crate::lifecycle::{Lifecycle, LifecycleSwitch};
+use crate::logging::{set_log_level, start_logging};
+use crate::metrics::Metrics;
+use crate::shown::show_full_addresses;
+use crate::supervisor::{End, Slot, supervise};
+use offhook_bus::Bus;
+use offhook_contract::DaemonKind;
+use offhook_link::TapForm;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+/// After the order to end at once, threads that hang are left behind.
+const STOP_DEADLINE: Duration = Duration::from_secs(8);
+
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("cannot serve health and metrics on {address}")]
+    HealthListen { address: SocketAddr, source: std::io::Error },
+    #[error("cannot handle signals")]
+    Signals(#[source] std::io::Error),
+    #[error("cannot start a tokio runtime")]
+    Runtime(#[source] std::io::Error),
+    #[error("cannot start the thread of {kind}")]
+    Thread { kind: DaemonKind, source: std::io::Error },
+}
+
+/// The one TLS provider of every crate. Later calls change nothing.
+pub fn install_crypto_provider() {
+    // An error means that it is installed already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+/// A process before it runs.
+pub struct Process {
+    runtime: tokio::runtime::Runtime,
+    switch: Arc<LifecycleSwitch>,
+    metrics: Metrics,
+    daemons: Vec<Member>,
+    health_listen: Vec<SocketAddr>,
+    drain_timeout: Duration,
+    dev: bool,
+}
+
+struct Member {
+    kind: DaemonKind,
+    lifecycle: Lifecycle,
+    check: fn(&ConfigFile) -> Result<(), ConfigError>,
+    body: Box<dyn FnOnce() -> End + Send>,
+}
+
+impl Process {
+    /// Reads `[runtime]`, starts the log. `default_health` serves when the configuration names no address.
+    pub fn new(config: ConfigFile, default_health: SocketAddr, dev: bool) -> Result<Self, ProcessError> {
+        let settings = config.runtime()?;
+        start_logging(&settings.log, settings.log_format);
+        show_full_addresses(settings.log_full_addresses);
+        install_crypto_provider();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("process-tokio")
+            .enable_all()
+            .build()
+            .map_err(ProcessError::Runtime)?;
+        let health_listen =
+            if settings.health_listen.is_empty() { vec![default_health] } else { settings.health_listen.clone() };
+        Ok(Self {
+            runtime,
+            switch: Arc::new(LifecycleSwitch::new(config)),
+            metrics: Metrics::new(),
+            daemons: Vec::new(),
+            health_listen,
+            drain_timeout: settings.drain_timeout(),
+            dev,
+        })
+    }
+
+    /// The process's own runtime, which outlives every daemon: the bus connection lives here.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.runtime.block_on(future)
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Adds a daemon. Its configuration is checked now, so that a mistake ends the process before anything starts.
+    pub fn add<D: Daemon>(&mut self, bus: &Bus, taps: &TapForm) -> Result<(), ProcessError> {
+        D::config(&self.switch.config())?;
+        let lifecycle = self.switch.lifecycle();
+        let slot = Slot {
+            switch: self.switch.clone(),
+            lifecycle: lifecycle.clone(),
+            bus: bus.clone(),
+            taps: taps.clone(),
+            metrics: self.metrics.for_daemon(D::KIND.as_str()),
+            dev: self.dev,
+        };
+        self.daemons.push(Member {
+            kind: D::KIND,
+            lifecycle,
+            check: |file| D::config(file).map(drop),
+            body: Box::new(move || supervise::<D>(&slot)),
+        });
+        Ok(())
+    }
+
+    /// Runs until SIGTERM, SIGINT or a daemon that fails too often. `on_ready` is called once, when all are ready.
+    pub fn run(self, bus: &Bus, on_ready: impl FnOnce() + Send + 'static) -> Result<ExitCode, ProcessError> {
+        let Self { runtime, switch, metrics, daemons, health_listen, drain_timeout, .. } = self;
+        let checks: Vec<_> = daemons.iter().map(|d| d.check).collect();
+        let lifecycles: Vec<_> = daemons.iter().map(|d| (d.kind, d.lifecycle.clone())).collect();
+        let health = Arc::new(Health { daemons: lifecycles.clone(), bus_connected: bus.is_connected(), metrics });
+        let code = runtime.block_on(async {
+            let orders = Orders::listen()?;
+            for address in health_listen {
+                let listener = TcpListener::bind(address)
+                    .await
+                    .map_err(|source| ProcessError::HealthListen { address, source })?;
+                tokio::spawn(health::serve(listener, health.clone()));
+            }
+            let ends = start_threads(daemons)?;
+            tokio::spawn(async move {
+                for (_, lifecycle) in &lifecycles {
+                    lifecycle.ready().await;
+                }
+                crate::systemd::notify("READY=1");
+                on_ready();
+            });
+            Ok(Conductor { switch, checks, drain_timeout, orders, ends, failed: false }.run().await)
+        });
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        code
+    }
+}
+
+fn start_threads(daemons: Vec<Member>) -> Result<mpsc::Receiver<End>, ProcessError> {
+    let (sender, ends) = mpsc::channel(daemons.len().max(1));
+    for member in daemons {
+        let (sender, kind, body) = (sender.clone(), member.kind, member.body);
+        std::thread::Builder::new()
+            .name(kind.as_str().to_owned())
+            .spawn(move || {
+                // The receiver is gone only when the process ends anyway.
+                let _ = sender.blocking_send(body());
+            })
+            .map_err(|source| ProcessError::Thread { kind, source })?;
+    }
+    Ok(ends)
+}
+
+/// What the operating system asks of us.
+struct Orders {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Orders {
+    fn listen() -> Result<Self, ProcessError> {
+        let on = |kind| signal(kind).map_err(ProcessError::Signals);
+        Ok(Self {
+            terminate: on(SignalKind::terminate())?,
+            interrupt: on(SignalKind::interrupt())?,
+            hang_up: on(SignalKind::hangup())?,
+        })
+    }
+}
+
+struct Conductor {
+    switch: Arc<LifecycleSwitch>,
+    checks: Vec<fn(&ConfigFile) -> Result<(), ConfigError>>,
+    drain_timeout: Duration,
+    orders: Orders,
+    ends: mpsc::Receiver<End>,
+    failed: bool,
+}
+
+impl Conductor {
+    async fn run(mut self) -> ExitCode {
+        self.until_drain().await;
+        self.until_all_ended().await;
+        if self.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    }
+
+    /// Normal life: until the first order to end, or until a daemon has failed for good.
+    async fn until_drain(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.orders.terminate.recv() => break,
+                _ = self.orders.interrupt.recv() => break,
+                _ = self.orders.hang_up.recv() => self.reload(),
+                end = self.ends.recv() => {
+                    self.failed = end != Some(End::Orderly);
+                    self.switch.stop();
+                    return;
+                }
+            }
+        }
+        tracing::info!(deadline = ?self.drain_timeout, "draining: no new work; a second signal ends at once");
+        crate::systemd::notify("STOPPING=1");
+        self.switch.drain();
+    }
+
+    async fn until_all_ended(&mut self) {
+        let drain_deadline = tokio::time::sleep(self.drain_timeout);
+        tokio::pin!(drain_deadline);
+        let stopping = self.switch.lifecycle();
+        let give_up = async {
+            stopping.stop().await;
+            tokio::time::sleep(STOP_DEADLINE).await;
+        };
+        tokio::pin!(give_up);
+        loop {
+            tokio::select! {
+                end = self.ends.recv() => match end {
+                    Some(End::Orderly) => {}
+                    Some(_) => self.failed = true,
+                    None => return,
+                },
+                _ = self.orders.terminate.recv() => self.switch.stop(),
+                _ = self.orders.interrupt.recv() => self.switch.stop(),
+                () = &mut drain_deadline, if !stopping.is_stopping() => {
+                    tracing::warn!("the drain's deadline has passed: ending what still runs");
+                    self.switch.stop();
+                }
+                () = &mut give_up => {
+                    tracing::error!("a daemon did not end in time; the process ends without it");
+                    self.failed = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// A configuration with a mistake changes nothing.
+    fn reload(&self) {
+        let read = self.switch.config().reread().and_then(|config| {
+            let settings = config.runtime()?;
+            self.checks.iter().try_for_each(|check| check(&config))?;
+            Ok((config, settings))
+        });
+        match read {
+            Ok((config, settings)) => {
+                set_log_level(&settings.log);
+                show_full_addresses(settings.log_full_addresses);
+                self.switch.reload(config);
+                tracing::info!("configuration read again");
+            }
+            Err(error) => {
+                tracing::error!(error = with_causes(&error), "configuration not read again; the old one stays")
+            }
+        }
+    }
+}

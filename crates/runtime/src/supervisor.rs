@@ -1,0 +1,171 @@
+//! One daemon on its own thread and tokio runtime: built, run, and after a failure built again with a growing pause.
+//! Five failures within a minute end the process: something is wrong that starting again does not mend.
+use crate::daemon::{Daemon, Deps, with_causes};
+use crate::identity;
+use crate::lifecycle::{Lifecycle, LifecycleSwitch};
+use crate::metrics::Metrics;
+use offhook_bus::Bus;
+use offhook_link::TapForm;
+use std::collections::VecDeque;
+use std::os::unix::fs::DirBuilderExt;
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const FAILURES_THAT_END_THE_PROCESS: usize = 5;
+const FAILURE_WINDOW: Duration = Duration::from_secs(60);
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// How long a daemon may take to end after it was told to end at once.
+const STOP_GRACE: Duration = Duration::from_secs(3);
+
+/// What one daemon's thread needs.
+pub(crate) struct Slot {
+    pub(crate) switch: Arc<LifecycleSwitch>,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) bus: Bus,
+    pub(crate) taps: TapForm,
+    pub(crate) metrics: Metrics,
+    pub(crate) dev: bool,
+}
+
+/// How a daemon's thread ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It was told to end, and did.
+    Orderly,
+    /// It failed while it should have ended.
+    Failed,
+    /// It failed too often.
+    GaveUp,
+}
+
+/// When to start again.
+#[derive(Default)]
+struct Failures {
+    recent: VecDeque<Instant>,
+}
+
+impl Failures {
+    /// The pause before the next start, or `None` when there were too many.
+    fn record(&mut self, now: Instant) -> Option<Duration> {
+        while self.recent.front().is_some_and(|at| now.duration_since(*at) > FAILURE_WINDOW) {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(now);
+        if self.recent.len() >= FAILURES_THAT_END_THE_PROCESS {
+            return None;
+        }
+        let doublings = u32::try_from(self.recent.len()).unwrap_or(1) - 1;
+        Some(FIRST_PAUSE * 2_u32.pow(doublings))
+    }
+}
+
+/// Runs one daemon until it is told to end or fails too often. Blocks its thread.
+pub(crate) fn supervise<D: Daemon>(slot: &Slot) -> End {
+    let mut failures = Failures::default();
+    let restarts = slot.metrics.counter("restarts_total", "Starts of the daemon after a failure.");
+    loop {
+        let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| run_once::<D>(slot)));
+        slot.lifecycle.set_ready(false);
+        let reason = match outcome {
+            Ok(Ok(())) if slot.lifecycle.is_draining() => return End::Orderly,
+            Ok(Ok(())) => "it ended without being asked to".to_owned(),
+            Ok(Err(reason)) => reason,
+            Err(_) => "it panicked".to_owned(),
+        };
+        if slot.lifecycle.is_draining() {
+            tracing::error!(daemon = %D::KIND, reason, "daemon failed while ending");
+            return End::Failed;
+        }
+        let Some(pause) = failures.record(Instant::now()) else {
+            tracing::error!(daemon = %D::KIND, reason, "daemon failed five times in a minute: the process ends");
+            return End::GaveUp;
+        };
+        tracing::error!(daemon = %D::KIND, reason, again_in = ?pause, "daemon failed");
+        restarts.increment();
+        slot.metrics.clear_gauges();
+        if wait(slot, pause) {
+            return End::Orderly;
+        }
+    }
+}
+
+/// One life. The error is one line for the log.
+fn run_once<D: Daemon>(slot: &Slot) -> Result<(), String> {
+    let file = slot.switch.config();
+    let config = D::config(&file).map_err(|e| with_causes(&e))?;
+    let data_dir = make_data_dir::<D>(slot)?;
+    let runtime_config = file.runtime().map_err(|e| with_causes(&e))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name(format!("{}-tokio", D::KIND))
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start a tokio runtime: {error}"))?;
+    let deps = Deps {
+        node: identity::node_id(runtime_config.node.as_deref(), D::KIND),
+        boot: identity::new_boot(),
+        bus: slot.bus.clone(),
+        taps: slot.taps.clone(),
+        lifecycle: slot.lifecycle.clone(),
+        metrics: slot.metrics.clone(),
+        data_dir,
+        dev: slot.dev,
+    };
+    tracing::info!(daemon = %D::KIND, node = %deps.node, boot = %deps.boot, "starting");
+    let outcome = runtime.block_on(live::<D>(config, deps, &slot.lifecycle));
+    runtime.shutdown_timeout(STOP_GRACE);
+    outcome
+}
+
+async fn live<D: Daemon>(config: D::Config, deps: Deps, lifecycle: &Lifecycle) -> Result<(), String> {
+    let life = async {
+        let daemon = D::build(config, deps).await.map_err(|e| with_causes(&e))?;
+        daemon.run().await.map_err(|e| with_causes(&e))
+    };
+    let overdue = async {
+        lifecycle.stop().await;
+        tokio::time::sleep(STOP_GRACE).await;
+    };
+    tokio::select! {
+        outcome = life => outcome,
+        () = overdue => Err(format!("still running {STOP_GRACE:?} after the order to end")),
+    }
+}
+
+/// Each daemon has a directory of its own that only its owner may read.
+fn make_data_dir<D: Daemon>(slot: &Slot) -> Result<PathBuf, String> {
+    let storage = slot.switch.config().storage().map_err(|e| with_causes(&e))?;
+    let dir = storage.data_dir.join(D::KIND.as_str());
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&dir)
+        .map_err(|error| format!("cannot make the directory {}: {error}", dir.display()))?;
+    Ok(dir)
+}
+
+/// Waits before the next start; true when the order to end came meanwhile.
+fn wait(slot: &Slot, pause: Duration) -> bool {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+        Ok(runtime) => runtime,
+        Err(_) => return false,
+    };
+    runtime.block_on(async { tokio::time::timeout(pause, slot.lifecycle.draining()).await.is_ok() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fifth_failure_in_a_minute_is_one_too_many_and_slow_failures_go_on_for_ever() {
+        let (start, mut fast, mut slow) = (Instant::now(), Failures::default(), Failures::default());
+        let pauses: Vec<_> = (0..5).map(|n| fast.record(start + Duration::from_secs(n))).collect();
+        let expected = [500, 1_000, 2_000, 4_000].map(|ms| Some(Duration::from_millis(ms)));
+        assert_eq!(pauses.get(..4).unwrap(), expected);
+        assert_eq!(pauses.last().unwrap(), &None);
+        assert!((0..50).all(|n| slow.record(start + Duration::from_secs(n * 20)).is_some()));
+    }
+}
