@@ -1,0 +1,62 @@
+//! Plain counters of one shard, read once a tick by the daemon.
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct Counters { $($(#[$doc])* pub $name: u64),+ }
+
+        impl Counters {
+            /// Names and values, for export.
+            pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name)),+].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    received_datagrams,
+    forwarded_packets,
+    announcer_packets,
+    resent_packets,
+    reports_sent,
+    /// Of no protocol we speak, or cut off.
+    dropped_unknown,
+    /// Media or DTLS from an address that no leg owns.
+    dropped_unknown_source,
+    /// Not SRTP under the leg's key.
+    dropped_unauthenticated,
+    dropped_replayed,
+    /// A ninth SSRC.
+    dropped_source_limit,
+    dropped_rate,
+    dropped_oversized,
+    dropped_payload_type,
+    /// Behind what was forwarded already, or of a stream that the sender has left.
+    dropped_late,
+    /// All slots of a listener are taken.
+    unheard_no_slot,
+    /// A listener does not know the codec.
+    unheard_codec,
+    dropped_egress_full,
+    stun_checks,
+    stun_malformed,
+    stun_unauthenticated,
+    stun_throttled,
+    dtls_failed,
+    goodbyes_ignored,
+    rtcp_malformed,
+    panics,
+}
+
+/// What exists now; all of it returns to zero when the last call has ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Gauges {
+    pub rooms: usize,
+    pub peers: usize,
+    pub links: usize,
+    pub taps: usize,
+    pub timers: usize,
+    /// Addresses known by the demultiplexer.
+    pub addresses: usize,
+}

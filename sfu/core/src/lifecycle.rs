@@ -1,0 +1,439 @@
+//! Rooms and legs: opening, joining, muting, holding, leaving.
+use crate::command::{CommandError, ConnectPlan, LinkPlan, News, PeerPlan, Reply, RoomContext, TapPlan};
+use crate::dtls::DtlsSession;
+use crate::egress::Path;
+use crate::leg::{Leg, LegKey, Media, TRAILING_SILENCE, Transport};
+use crate::room::{Room, RoomKey};
+use crate::shard::{Shard, Timer};
+use crate::source::Source;
+use crate::tap::{Due, Tap};
+use crate::time::MediaNs;
+use offhook_contract::audio::LINK_LEVEL_EXTENSION_ID;
+use offhook_contract::fact::TapCloseReason;
+use offhook_contract::sfu::{LegTransport, RoomKind, RoomLegRow, RoomRow};
+use offhook_contract::{HangupCause, LegId, RecordingId, RoomId, UnixMs};
+use offhook_wire_srtp::{ReceiveContext, SendContext};
+use std::time::Duration;
+
+/// A browser without an authenticated check for so long has gone (RFC 7675 §5.1).
+pub const CONSENT: Duration = Duration::from_secs(30);
+/// Sender and receiver reports, and statistics (RFC 3550 §6.2 in its usual fixed form).
+pub const REPORT_EVERY: Duration = Duration::from_secs(5);
+
+impl Shard {
+    pub(crate) fn open_room(
+        &mut self,
+        id: RoomId,
+        kind: RoomKind,
+        context: RoomContext,
+        opened_ms: UnixMs,
+    ) -> Result<Reply, CommandError> {
+        if let Some(room) = self.register.rooms.get(&id).and_then(|key| self.rooms.get_mut(*key)) {
+            let same = room.kind == kind && room.context.tenant == context.tenant && room.context.call == context.call;
+            if !same {
+                return Err(CommandError::RoomConflict(id));
+            }
+            room.context.epoch = room.context.epoch.max(context.epoch);
+            return Ok(Reply::Done);
+        }
+        let key = self.rooms.insert(Room::new(id.clone(), kind, context, opened_ms));
+        self.register.rooms.insert(id, key);
+        Ok(Reply::Done)
+    }
+
+    pub(crate) fn add_peer(
+        &mut self,
+        now: MediaNs,
+        room: &RoomId,
+        id: LegId,
+        plan: PeerPlan,
+        dtls: Box<dyn DtlsSession>,
+    ) -> Result<Reply, CommandError> {
+        let room_key = self.room_key(room)?;
+        let (muted, held) = self.replace_former(now, room_key, &id);
+        self.check_space(room_key)?;
+        let ufrag = plan.ufrag.clone();
+        let serial = self.next_serial();
+        let mut leg = Leg::peer(id, room_key, plan, dtls, now, serial);
+        (leg.muted, leg.held) = (muted, held);
+        let key = self.enter(now, room_key, leg);
+        self.register.add_fragment(&ufrag, key);
+        self.timers.set(now.after(CONSENT), Timer::Consent(key));
+        Ok(Reply::Done)
+    }
+
+    pub(crate) fn open_link(
+        &mut self,
+        now: MediaNs,
+        room: &RoomId,
+        id: LegId,
+        plan: LinkPlan,
+    ) -> Result<Reply, CommandError> {
+        let room_key = self.room_key(room)?;
+        let (muted, held) = self.replace_former(now, room_key, &id);
+        self.check_space(room_key)?;
+        let serial = self.next_serial();
+        let mut leg = Leg::link(id, room_key, plan, serial);
+        (leg.muted, leg.held) = (muted, held);
+        self.enter(now, room_key, leg);
+        Ok(Reply::Done)
+    }
+
+    pub(crate) fn connect_link(
+        &mut self,
+        now: MediaNs,
+        room: &RoomId,
+        id: &LegId,
+        plan: &ConnectPlan,
+    ) -> Result<Reply, CommandError> {
+        let room_key = self.room_key(room)?;
+        let key = self.leg_key(room_key, id).ok_or_else(|| CommandError::NoLeg(id.clone()))?;
+        let serial = self.next_serial();
+        let free = self.register.is_link_free(plan.remote, plan.ssrc);
+        let leg = self.legs.get_mut(key).ok_or_else(|| CommandError::NoLeg(id.clone()))?;
+        let Transport::Link(link) = &mut leg.transport else { return Err(CommandError::NotALink(id.clone())) };
+        if let Some(remote) = link.remote {
+            return if remote == (plan.remote, plan.ssrc) {
+                Ok(Reply::Done)
+            } else {
+                Err(CommandError::LinkConnected(id.clone()))
+            };
+        }
+        if !free {
+            return Err(CommandError::LinkAddressTaken(plan.remote));
+        }
+        // The other side's first choice among what we may send is what its telephone speaks: notices go out in it.
+        let common = plan.codecs.iter().copied().find(|codec| link.codecs.contains(codec));
+        let common = common.ok_or_else(|| CommandError::NoCodec(id.clone()))?;
+        let outbound = SendContext::new(&link.key).map_err(|_| CommandError::LinkKey)?;
+        let inbound = ReceiveContext::new(&plan.key).map_err(|_| CommandError::LinkKey)?;
+        link.remote = Some((plan.remote, plan.ssrc));
+        let types = crate::command::PayloadTypes::on_links(&plan.codecs);
+        leg.source = Source::new(types, Some(LINK_LEVEL_EXTENSION_ID), Some(plan.ssrc), serial);
+        if let Some(line) = leg.ears.announcer.as_mut() {
+            line.codec = Some(common);
+        }
+        leg.media = Some(Media { inbound, outbound });
+        leg.path = Some(Path { remote: plan.remote, local: None });
+        self.register.add_link(plan.remote, plan.ssrc, key);
+        self.connected(now, key);
+        Ok(Reply::Done)
+    }
+
+    /// A leg that joins again replaces itself; what was said about it stays.
+    fn replace_former(&mut self, now: MediaNs, room: RoomKey, id: &LegId) -> (bool, bool) {
+        let Some(key) = self.leg_key(room, id) else { return (false, false) };
+        let state = self.legs.get(key).map_or((false, false), |leg| (leg.muted, leg.held));
+        self.remove_leg(now, key);
+        state
+    }
+
+    fn check_space(&self, room: RoomKey) -> Result<(), CommandError> {
+        let limit = self.options.legs_per_room_max;
+        if let Some(room) = self.rooms.get(room).filter(|room| room.legs.len() >= limit) {
+            return Err(CommandError::RoomFull { room: room.id.clone(), limit });
+        }
+        let limit = self.options.legs_max;
+        if self.legs.len() >= limit { Err(CommandError::ShardFull { limit }) } else { Ok(()) }
+    }
+
+    fn enter(&mut self, now: MediaNs, room_key: RoomKey, leg: Leg) -> LegKey {
+        let unheard = !leg.hears_announcements();
+        let key = self.legs.insert(leg);
+        if let Some(room) = self.rooms.get_mut(room_key) {
+            room.legs.push(key);
+        }
+        if unheard {
+            // Without the notice for everyone there is no recording (DESIGN.md §6).
+            self.close_tap(now, room_key, TapCloseReason::AnnouncerFailed, true);
+        }
+        key
+    }
+
+    /// Media flows from now on.
+    pub(crate) fn connected(&mut self, now: MediaNs, key: LegKey) {
+        let Some(leg) = self.legs.get_mut(key) else { return };
+        // Spread, so that the reports of many legs do not fall into one tick.
+        let first = Duration::from_millis(1_000 + u64::from(leg.source_id % 4_000));
+        self.timers.set(now.after(first), Timer::Reports(key));
+        let room_key = leg.room;
+        if leg.held {
+            self.start_hold_prompt(now, key);
+        }
+        let late = self.rooms.get(room_key).and_then(|room| room.tap.as_ref()).filter(|tap| tap.is_recording());
+        if let Some(notice) = late.map(|tap| tap.notice_for(crate::announcer::Audience::One(key))) {
+            self.play(now, room_key, notice);
+        }
+    }
+
+    pub(crate) fn leg_key(&self, room: RoomKey, id: &LegId) -> Option<LegKey> {
+        let room = self.rooms.get(room)?;
+        room.legs.iter().copied().find(|key| self.legs.get(*key).is_some_and(|leg| leg.id == *id))
+    }
+
+    pub(crate) fn mute_leg(
+        &mut self,
+        now: MediaNs,
+        room: &RoomId,
+        id: &LegId,
+        muted: bool,
+    ) -> Result<Reply, CommandError> {
+        let (room, key) = self.find_leg(room, id)?;
+        if let Some(leg) = self.legs.get_mut(key) {
+            leg.muted = muted;
+        }
+        if muted {
+            self.vacate(now, room, key);
+        }
+        Ok(Reply::Done)
+    }
+
+    pub(crate) fn hold_leg(
+        &mut self,
+        now: MediaNs,
+        room: &RoomId,
+        id: &LegId,
+        held: bool,
+    ) -> Result<Reply, CommandError> {
+        let (room, key) = self.find_leg(room, id)?;
+        let Some(leg) = self.legs.get_mut(key) else { return Ok(Reply::Done) };
+        if std::mem::replace(&mut leg.held, held) == held {
+            return Ok(Reply::Done);
+        }
+        if !held {
+            if let Some(line) = leg.ears.announcer.as_mut().take_if(|line| line.hold.take().is_some()) {
+                line.tail = TRAILING_SILENCE;
+            }
+            self.start_tick(now, room);
+            return Ok(Reply::Done);
+        }
+        self.vacate(now, room, key);
+        self.empty_slots(now, room, key);
+        self.start_hold_prompt(now, key);
+        Ok(Reply::Done)
+    }
+
+    fn start_hold_prompt(&mut self, now: MediaNs, key: LegKey) {
+        let Some(leg) = self.legs.get_mut(key) else { return };
+        if let Some(line) = leg.ears.announcer.as_mut() {
+            line.hold = Some(0);
+        }
+        let room = leg.room;
+        self.start_tick(now, room);
+    }
+
+    fn find_leg(&self, room: &RoomId, id: &LegId) -> Result<(RoomKey, LegKey), CommandError> {
+        let room = self.room_key(room)?;
+        Ok((room, self.leg_key(room, id).ok_or_else(|| CommandError::NoLeg(id.clone()))?))
+    }
+
+    /// The speaker leaves every slot; silence ends each cleanly.
+    fn vacate(&mut self, now: MediaNs, room_key: RoomKey, speaker: LegKey) {
+        let legs = self.rooms.get(room_key).map(|room| room.legs.clone()).unwrap_or_default();
+        for listener in legs {
+            self.release(now, room_key, listener, |slot| *slot == speaker);
+        }
+    }
+
+    /// The listener hears nobody any more.
+    fn empty_slots(&mut self, now: MediaNs, room: RoomKey, listener: LegKey) {
+        self.release(now, room, listener, |_| true);
+    }
+
+    fn release(&mut self, now: MediaNs, room: RoomKey, listener: LegKey, which: impl Fn(&LegKey) -> bool) {
+        let count = self.legs.get(listener).map_or(0, |leg| leg.ears.slots.len());
+        for index in 0..count {
+            let slot = self.legs.get_mut(listener).and_then(|leg| leg.ears.slots.get_mut(index));
+            let Some(slot) = slot.filter(|slot| slot.speaker.as_ref().is_some_and(&which)) else { continue };
+            slot.speaker = None;
+            slot.tail = TRAILING_SILENCE;
+            self.tell_slot(now, room, listener, index, None);
+            self.start_tick(now, room);
+        }
+    }
+
+    pub(crate) fn remove_leg_of(&mut self, now: MediaNs, room: &RoomId, id: &LegId) {
+        if let Ok((_, key)) = self.find_leg(room, id) {
+            self.remove_leg(now, key);
+        }
+    }
+
+    /// The shard's own decision: told to the leg's owner.
+    pub(crate) fn end_leg(&mut self, now: MediaNs, key: LegKey, cause: HangupCause, reason: &'static str) {
+        let Some(leg) = self.legs.get(key) else { return };
+        let (room_key, id) = (leg.room, leg.id.clone());
+        if let Some(room) = self.rooms.get(room_key).map(|room| room.id.clone()) {
+            self.tell_room(now, room_key, News::LegEnded { room, leg: id, cause, reason });
+        }
+        self.remove_leg(now, key);
+    }
+
+    pub(crate) fn remove_leg(&mut self, now: MediaNs, key: LegKey) {
+        let Some(room_key) = self.legs.get(key).map(|leg| leg.room) else { return };
+        self.vacate(now, room_key, key);
+        let Some(leg) = self.legs.remove(key) else { return };
+        match &leg.transport {
+            Transport::Peer(peer) => {
+                self.register.remove_fragment(&peer.ufrag);
+                for address in &peer.validated {
+                    self.register.remove_peer_address(*address, key);
+                }
+            }
+            Transport::Link(link) => {
+                if let Some((address, ssrc)) = link.remote {
+                    self.register.remove_link(address, ssrc);
+                }
+            }
+        }
+        self.timers.retain(|timer| !is_of_leg(timer, key));
+        if let Some(room) = self.rooms.get_mut(room_key) {
+            room.legs.retain(|other| *other != key);
+            if let Some(tap) = room.tap.as_mut() {
+                leg.source.streams.iter().filter_map(|s| s.track).for_each(|track| tap.track_ended(track, now));
+            }
+        }
+    }
+
+    pub(crate) fn close_room(&mut self, now: MediaNs, id: &RoomId) {
+        let Ok(key) = self.room_key(id) else { return };
+        self.close_tap(now, key, TapCloseReason::Requested, false);
+        for leg in self.rooms.get(key).map(|room| room.legs.clone()).unwrap_or_default() {
+            self.remove_leg(now, leg);
+        }
+        self.rooms.remove(key);
+        self.register.rooms.remove(id);
+        self.timers.retain(|timer| !matches!(timer, Timer::Tick(room) | Timer::Tap(room) if *room == key));
+    }
+
+    pub(crate) fn end_all(&mut self, now: MediaNs, cause: HangupCause) {
+        let legs: Vec<LegKey> = self.legs.iter().map(|(key, _)| key).collect();
+        for leg in legs {
+            self.end_leg(now, leg, cause, "the node is shutting down");
+        }
+        let rooms: Vec<RoomId> = self.register.rooms.keys().cloned().collect();
+        for room in rooms {
+            self.close_room(now, &room);
+        }
+    }
+
+    pub(crate) fn open_tap(&mut self, now: MediaNs, room: &RoomId, plan: TapPlan) -> Result<Reply, CommandError> {
+        let key = self.room_key(room)?;
+        let Some(room) = self.rooms.get_mut(key) else { return Err(CommandError::NoRoom(room.clone())) };
+        if room.kind == RoomKind::Echo {
+            return Err(CommandError::EchoRoom);
+        }
+        if let Some(tap) = &room.tap {
+            return Err(CommandError::TapOpen(tap.recording.clone()));
+        }
+        let burst = Duration::from_millis(u64::from(plan.beep.duration_ms()));
+        if plan.notice.frame_count() == 0 || plan.beep.frame_count() == 0 || plan.period <= burst {
+            return Err(CommandError::TapPlan);
+        }
+        let deaf = room.legs.iter().filter_map(|leg| self.legs.get(*leg)).find(|leg| !leg.hears_announcements());
+        if let Some(leg) = deaf {
+            return Err(CommandError::NoticeUnheard(leg.id.clone()));
+        }
+        for leg in &room.legs {
+            let streams = self.legs.get_mut(*leg).map(|leg| &mut leg.source.streams);
+            streams.into_iter().flatten().for_each(|stream| stream.track = None);
+        }
+        room.tap = Some(Tap::new(plan, now));
+        room.tap_due = Some(now);
+        self.timers.set(now, Timer::Tap(key));
+        Ok(Reply::Done)
+    }
+
+    pub(crate) fn close_tap_of(&mut self, now: MediaNs, room: &RoomId, recording: &RecordingId) {
+        let Ok(key) = self.room_key(room) else { return };
+        let open = self.rooms.get(key).and_then(|room| room.tap.as_ref());
+        if open.is_some_and(|tap| tap.recording == *recording) {
+            self.close_tap(now, key, TapCloseReason::Requested, false);
+        }
+    }
+
+    /// Tap and beeps end together. `told`: the owner has to hear of it.
+    pub(crate) fn close_tap(&mut self, now: MediaNs, key: RoomKey, reason: TapCloseReason, told: bool) {
+        let Some(room) = self.rooms.get_mut(key) else { return };
+        let Some(tap) = room.tap.take() else { return };
+        room.tap_due = None;
+        room.announcements.clear();
+        let recording = tap.recording.clone();
+        tap.close(reason, now);
+        for leg in &room.legs {
+            if let Some(line) = self.legs.get_mut(*leg).and_then(|leg| leg.ears.announcer.as_mut())
+                && std::mem::take(&mut line.in_burst)
+                && line.hold.is_none()
+            {
+                line.tail = TRAILING_SILENCE;
+            }
+        }
+        self.start_tick(now, key);
+        if told {
+            self.tell_room(now, key, News::TapClosed { recording, reason });
+        }
+    }
+
+    pub(crate) fn look_at_tap(&mut self, now: MediaNs, key: RoomKey, due: MediaNs) {
+        let wall = self.clock.wall(now);
+        let Some(room) = self.rooms.get_mut(key).filter(|room| room.tap_due == Some(due)) else { return };
+        let Some(tap) = room.tap.as_mut() else { return };
+        let what = tap.look(now, wall);
+        let next = tap.next_look(now);
+        room.tap_due = Some(next);
+        self.timers.set(next, Timer::Tap(key));
+        match what {
+            Due::Nothing => {}
+            Due::Play(announcement) => self.play(now, key, announcement),
+            Due::Close(reason) => self.close_tap(now, key, reason, true),
+        }
+    }
+
+    pub(crate) fn check_consent(&mut self, now: MediaNs, key: LegKey) {
+        let Some(Transport::Peer(peer)) = self.legs.get(key).map(|leg| &leg.transport) else { return };
+        let until = peer.last_check.after(CONSENT);
+        if now < until {
+            self.timers.set(until, Timer::Consent(key));
+        } else {
+            self.end_leg(now, key, HangupCause::MediaLost, "no authenticated check for 30 s");
+        }
+    }
+
+    /// A datagram from this address made the shard panic: its leg is not to be trusted any more.
+    pub fn quarantine(&mut self, now: MediaNs, from: std::net::SocketAddr, datagram: &[u8]) {
+        self.counters.panics += 1;
+        if let Some(key) = self.register.by_address(from, || crate::forward::rtp_ssrc(datagram)) {
+            self.end_leg(now, key, HangupCause::InternalError, "a datagram of this leg broke an invariant");
+        }
+    }
+
+    pub(crate) fn inventory(&self) -> Vec<RoomRow> {
+        let row = |room: &Room| RoomRow {
+            room: room.id.clone(),
+            tenant: room.context.tenant.clone(),
+            call: room.context.call.clone(),
+            epoch: room.context.epoch,
+            kind: room.kind,
+            opened_ms: room.opened_ms,
+            legs: room.legs.iter().filter_map(|key| self.legs.get(*key)).map(leg_row).collect(),
+            taps: room.tap.iter().map(|tap| tap.recording.clone()).collect(),
+        };
+        self.rooms.iter().map(|(_, room)| row(room)).collect()
+    }
+}
+
+fn leg_row(leg: &Leg) -> RoomLegRow {
+    RoomLegRow {
+        leg: leg.id.clone(),
+        transport: match leg.transport {
+            Transport::Peer(_) => LegTransport::Peer,
+            Transport::Link(_) => LegTransport::Link,
+        },
+        connected: leg.is_connected(),
+        muted: leg.muted,
+        held: leg.held,
+    }
+}
+
+fn is_of_leg(timer: &Timer, key: LegKey) -> bool {
+    matches!(timer, Timer::Consent(leg) | Timer::Dtls(leg) | Timer::Reports(leg) | Timer::Receipts(leg) if *leg == key)
+}

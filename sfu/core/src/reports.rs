@@ -1,0 +1,191 @@
+//! RTCP ends here (DESIGN.md §5): reports are read and written per leg, a lost packet is sent again, nothing passes on.
+use crate::command::News;
+use crate::leg::{Leg, LegKey};
+use crate::lifecycle::REPORT_EVERY;
+use crate::shard::{Shard, Timer};
+use crate::time::MediaNs;
+use offhook_contract::event::LegStats;
+use offhook_wire_rtp::NtpTime;
+use offhook_wire_rtp::rtcp::{Compound, GenericNack, ReportBlock, RtcpPacket, RtcpWriter};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// At a longer round trip the repetition comes too late to be played (DESIGN.md §5).
+const RESEND_ROUND_TRIP: Duration = Duration::from_millis(80);
+/// Compounds a second of one leg; NACKs for each of 50 packets stay below it.
+const COMPOUNDS_PER_SECOND: u32 = 100;
+const CNAME: &str = "offhook";
+/// Room for the SRTCP trailer behind the largest compound of ours.
+const COMPOUND_MAX: usize = 1_200;
+
+impl Shard {
+    pub(crate) fn handle_rtcp(&mut self, now: MediaNs, from: SocketAddr, datagram: &mut [u8]) {
+        let Some(key) = self.register.by_address(from, || crate::forward::rtcp_sender(datagram)) else {
+            self.counters.dropped_unknown_source += 1;
+            return;
+        };
+        let Some(leg) = self.legs.get_mut(key) else { return };
+        let Some(media) = leg.media.as_mut() else {
+            self.counters.dropped_unauthenticated += 1;
+            return;
+        };
+        let len = match media.inbound.unprotect_rtcp(datagram) {
+            Ok(len) => len,
+            Err(error) => return self.count_srtp(error),
+        };
+        if !within_rate(leg, now) {
+            self.counters.dropped_rate += 1;
+            return;
+        }
+        let Some(Ok(compound)) = datagram.get(..len).map(Compound::parse) else {
+            self.counters.rtcp_malformed += 1;
+            return;
+        };
+        let ntp = self.clock.ntp(now);
+        for packet in compound {
+            match packet {
+                RtcpPacket::SenderReport(report) => {
+                    if let Some(leg) = self.legs.get_mut(key) {
+                        leg.source.on_sender_report(now, report.ssrc, report.info.ntp);
+                    }
+                    report.reports().for_each(|block| self.on_report(now, key, ntp, &block));
+                }
+                RtcpPacket::ReceiverReport(report) => {
+                    report.reports().for_each(|block| self.on_report(now, key, ntp, &block));
+                }
+                RtcpPacket::GenericNack(nack) => self.on_nack(key, &nack),
+                // A leg ends by signalling or by its silence, never by a packet.
+                RtcpPacket::Goodbye(_) => self.counters.goodbyes_ignored += 1,
+                RtcpPacket::SourceDescription(_) | RtcpPacket::Unknown { .. } => {}
+            }
+        }
+    }
+
+    fn on_report(&mut self, now: MediaNs, key: LegKey, ntp: NtpTime, block: &ReportBlock) {
+        let Some(leg) = self.legs.get_mut(key) else { return };
+        if leg.writer_mut(block.ssrc).is_none() {
+            return;
+        }
+        if let Some(trip) = block.round_trip(ntp) {
+            leg.round_trip = Some(trip);
+        }
+        let room = leg.room;
+        let id = leg.id.clone();
+        let Some(line) = leg.ears.announcer.as_mut().filter(|line| line.writer.ssrc() == block.ssrc) else { return };
+        line.confirms = true;
+        // Bursts are in order: the report covers a prefix of them.
+        while let Some(receipt) = line.receipts.pop_front_if(|receipt| {
+            now < receipt.until && (block.highest_sequence.wrapping_sub(receipt.last_sequence) as i32) >= 0
+        }) {
+            let news = News::Announcement {
+                recording: receipt.recording,
+                leg: id.clone(),
+                kind: receipt.kind,
+                played_ms: receipt.played_ms,
+                received: true,
+            };
+            if let Some(context) = self.rooms.get(room).map(|room| room.context.clone()) {
+                self.outputs.push_back(crate::command::Output { context, at: now, news });
+            }
+        }
+    }
+
+    pub(crate) fn expire_receipts(&mut self, now: MediaNs, key: LegKey) {
+        loop {
+            let Some(leg) = self.legs.get_mut(key) else { return };
+            let Some(line) = leg.ears.announcer.as_mut() else { return };
+            let Some(receipt) = line.receipts.pop_front_if(|receipt| now >= receipt.until) else { return };
+            let news = News::Announcement {
+                recording: receipt.recording,
+                leg: leg.id.clone(),
+                kind: receipt.kind,
+                played_ms: receipt.played_ms,
+                received: false,
+            };
+            let room = leg.room;
+            self.tell_room(now, room, news);
+        }
+    }
+
+    /// RFC 4585 §6.2.1. The sealed bytes are sent again exactly as they were: an AEAD nonce is never used twice.
+    fn on_nack(&mut self, key: LegKey, nack: &GenericNack<'_>) {
+        let Some(leg) = self.legs.get_mut(key) else { return };
+        let Some(path) = leg.path else { return };
+        if leg.round_trip.is_some_and(|trip| trip > RESEND_ROUND_TRIP) {
+            return;
+        }
+        let Some(writer) = leg.writer_mut(nack.media_ssrc) else { return };
+        for sequence in nack.lost().take(64) {
+            if let Some(place) = writer.recall(sequence)
+                && self.egress.again(place, path, key.index())
+            {
+                self.counters.resent_packets += 1;
+            }
+        }
+    }
+
+    /// Every five seconds: a receiver report for what the leg sends, a sender report for each line that was used.
+    pub(crate) fn report(&mut self, now: MediaNs, key: LegKey) {
+        let ntp = self.clock.ntp(now);
+        let Some(leg) = self.legs.get_mut(key) else { return };
+        self.timers.set(now.after(REPORT_EVERY), Timer::Reports(key));
+        let stats = LegStats {
+            leg: leg.id.clone(),
+            received_packets: leg.source.received,
+            lost_packets: leg.source.lost(),
+            jitter_ms: leg.source.jitter_ms(),
+            round_trip_ms: leg.round_trip.map(|trip| trip.as_secs_f32() * 1000.0),
+            sent_packets: leg.sent_packets(),
+        };
+        self.report_blocks.clear();
+        leg.source.reports(now, &mut self.report_blocks);
+        let mut buffer = [0; COMPOUND_MAX + offhook_wire_srtp::MAX_TRAILER_LEN];
+        let sealed = write_compound(leg, now, ntp, &self.report_blocks, &mut buffer);
+        if let (Some(len), Some(path)) = (sealed, leg.path)
+            && let Some(bytes) = buffer.get(..len)
+            && self.egress.push(bytes, path, key.index())
+        {
+            self.counters.reports_sent += 1;
+        }
+        let room = leg.room;
+        self.tell_room(now, room, News::LegStats(stats));
+    }
+}
+
+/// RFC 3550 §6.1: a report first, then the canonical name. `None` when there is nothing to say, or no keys.
+fn write_compound(
+    leg: &mut Leg,
+    now: MediaNs,
+    ntp: NtpTime,
+    blocks: &[ReportBlock],
+    buffer: &mut [u8],
+) -> Option<usize> {
+    let Leg { ears, media, report_ssrc, .. } = leg;
+    let media = media.as_mut()?;
+    let mut writer = RtcpWriter::new(buffer.get_mut(..COMPOUND_MAX)?);
+    writer.receiver_report(*report_ssrc, blocks);
+    let announcer = ears.announcer.as_mut().map(|line| &mut line.writer);
+    let mut sent = 0;
+    for line in ears.slots.iter_mut().map(|slot| &mut slot.writer).chain(announcer) {
+        if let Some(info) = line.sender_info(now, ntp) {
+            writer.sender_report(line.ssrc(), &info, &[]);
+            sent += 1;
+        }
+    }
+    writer.source_description(*report_ssrc, CNAME);
+    let len = writer.finish().ok()?;
+    if blocks.is_empty() && sent == 0 {
+        return None;
+    }
+    media.outbound.protect_rtcp(buffer, len).ok()
+}
+
+fn within_rate(leg: &mut Leg, now: MediaNs) -> bool {
+    let second = now.0 / 1_000_000_000;
+    let (current, count) = &mut leg.rtcp_window;
+    if *current != second {
+        (*current, *count) = (second, 0);
+    }
+    *count += 1;
+    *count <= COMPOUNDS_PER_SECOND
+}
