@@ -1,5 +1,6 @@
 //! One `offhook.toml` for all daemons, the environment over it, checked section by section. Types given to
 //! [`ConfigFile::section`] carry `#[serde(deny_unknown_fields)]`, so that a misspelt key is an error and not a default.
+mod dial;
 mod environment;
 mod error;
 mod redact;
@@ -7,6 +8,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 
+pub use dial::Dial;
 pub use error::ConfigError;
 pub use shared::{BusConfig, Net, PublicAddress, Runtime, Storage, Tls};
 
@@ -15,8 +17,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
-const SECTIONS: [&str; 11] =
-    ["runtime", "net", "tls", "bus", "storage", "sfu", "turn", "sip", "recorder", "control", "trunk"];
+const SECTIONS: [&str; 12] =
+    ["runtime", "net", "tls", "bus", "storage", "dial", "sfu", "turn", "sip", "recorder", "control", "trunk"];
 /// Read when no path is given, if it is there.
 const DEFAULT_FILE: &str = "offhook.toml";
 

@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 
-use offhook_contract::{CodecName, LinkAnswer, LinkKey, LinkOffer, LinkProfile};
+use offhook_contract::{CodecName, LinkAnswer, LinkOffer};
+use offhook_link::{LinkKeyError, RandomError, generate_link_key, srtp_key};
 use offhook_net::{BindError, Datagram, SendBatch, UdpOptions, UdpSocket};
 use offhook_sip_core::media::LinkStreams;
 use offhook_wire_rtp::is_rtcp;
-use offhook_wire_srtp::{KeyError, Profile, ReceiveContext, SendContext, SrtpKey};
+use offhook_wire_srtp::{KeyError, ReceiveContext, SendContext};
 
 use super::route::{NoRoute, local_address_towards};
 
@@ -18,16 +19,16 @@ pub const TRAILER: usize = offhook_wire_srtp::MAX_TRAILER_LEN;
 pub enum LinkError {
     #[error("the Link offer has no address that we can reach")]
     NoAddress(#[source] Option<NoRoute>),
-    #[error(transparent)]
-    KeyText(#[from] offhook_contract::link::LinkKeyError),
     #[error("the Link offer's key: {0}")]
+    Offer(#[from] LinkKeyError),
+    #[error("the cipher refuses a Link key: {0}")]
     Key(#[from] KeyError),
     #[error(transparent)]
     Bind(#[from] BindError),
     #[error("no decoder for the Link: {0}")]
     Decoder(#[from] offhook_media::OpusError),
-    #[error("the system gives no random numbers")]
-    Random,
+    #[error(transparent)]
+    Random(#[from] RandomError),
 }
 
 /// One Link as its media thread holds it.
@@ -55,11 +56,10 @@ impl LinkPort {
         let options =
             UdpOptions { receive_buffer_bytes: BUFFER_BYTES, send_buffer_bytes: BUFFER_BYTES, ..UdpOptions::default() };
         let socket = UdpSocket::bind(SocketAddr::new(local, 0), options)?;
-        let theirs = read_key(&offer.key)?;
-        let open = ReceiveContext::with_max_sources(&theirs, offer.slot_ssrcs.len() + 2)?;
-        let (ours, key) = draw_key(offer.key.profile)?;
-        let seal = SendContext::new(&ours)?;
-        let ssrc = super::random_u32().ok_or(LinkError::Random)?;
+        let open = ReceiveContext::with_max_sources(&srtp_key(&offer.key)?, offer.slot_ssrcs.len() + 2)?;
+        let key = generate_link_key(offer.key.profile)?;
+        let seal = SendContext::new(&srtp_key(&key)?)?;
+        let ssrc = getrandom::u32().map_err(RandomError::from)?;
         let streams = LinkStreams::new(ssrc, &offer.slot_ssrcs, offer.announcer_ssrc)?;
         let answer = LinkAnswer { addresses: vec![socket.local_address()], key, ssrc, codecs };
         Ok((Self { socket, to, seal, open }, streams, answer))
@@ -101,24 +101,4 @@ fn reachable(addresses: &[SocketAddr]) -> Result<(SocketAddr, std::net::IpAddr),
         }
     }
     Err(LinkError::NoAddress(last))
-}
-
-const fn profile_of(profile: LinkProfile) -> Profile {
-    match profile {
-        LinkProfile::AeadAes128Gcm => Profile::AeadAes128Gcm,
-        LinkProfile::AeadAes256Gcm => Profile::AeadAes256Gcm,
-    }
-}
-
-fn read_key(key: &LinkKey) -> Result<SrtpKey, LinkError> {
-    let (secret, salt) = key.to_bytes()?;
-    Ok(SrtpKey::new(profile_of(key.profile), &secret, &salt)?)
-}
-
-fn draw_key(profile: LinkProfile) -> Result<(SrtpKey, LinkKey), LinkError> {
-    let srtp = profile_of(profile);
-    let (mut key, mut salt) = (vec![0; srtp.key_len()], vec![0; srtp.salt_len()]);
-    getrandom::fill(&mut key).map_err(|_| LinkError::Random)?;
-    getrandom::fill(&mut salt).map_err(|_| LinkError::Random)?;
-    Ok((SrtpKey::new(srtp, &key, &salt)?, LinkKey::from_bytes(profile, &key, &salt)))
 }

@@ -17,7 +17,3 @@ pub use pool::{MediaPool, PoolError};
 pub use ports::{PortPair, PortRange, PortsError};
 pub use route::{NoRoute, local_address_towards};
 pub use thread::{LegKey, MediaNews, MediaOrder, News};
-
-pub(crate) fn random_u32() -> Option<u32> {
-    getrandom::u32().ok()
-}
