@@ -1,9 +1,14 @@
-/** The sign-in of this browser: a short-lived access token in memory, the refresh token kept for a reload. */
+/**
+ * The sign-in of this browser, kept for a reload and shared by its tabs. A refresh token is good for one use, so the
+ * access token is kept with it: a reload in the midst of things then needs no refresh.
+ */
 import { SignIn, SignedOutError, type SignedIn, type Tokens } from "@offhook/client";
 import { read, write } from "./preferences";
 
 interface Kept {
   refresh_token: string;
+  access_token: string;
+  until_ms: number;
 }
 
 const KEY = "offhook.sign-in";
@@ -14,7 +19,6 @@ export const browserFetch = (path: string, ask: RequestInit): Promise<Response> 
 
 export class Credentials implements Tokens {
   readonly server = new SignIn(browserFetch);
-  #access: { token: string; until_ms: number } | null = null;
   #refreshing: Promise<string> | null = null;
 
   get signedIn(): boolean {
@@ -26,19 +30,18 @@ export class Credentials implements Tokens {
   }
 
   take(signedIn: SignedIn): string {
-    write(KEY, { refresh_token: signedIn.refresh_token } satisfies Kept);
-    this.#access = { token: signedIn.access_token, until_ms: Date.now() + signedIn.expires_in_s * 1000 };
-    return signedIn.access_token;
+    const { access_token, refresh_token, expires_in_s } = signedIn;
+    write(KEY, { refresh_token, access_token, until_ms: Date.now() + expires_in_s * 1000 } satisfies Kept);
+    return access_token;
   }
 
   forget(): void {
     write(KEY, null);
-    this.#access = null;
   }
 
   async get(why: "first" | "expiring" | "refused"): Promise<string> {
-    const access = this.#access;
-    if (why === "first" && access && access.until_ms - MARGIN_MS > Date.now()) return access.token;
+    const kept = read<Kept>(KEY);
+    if (why === "first" && kept && kept.until_ms - MARGIN_MS > Date.now()) return kept.access_token;
     this.#refreshing ??= this.#refresh().finally(() => (this.#refreshing = null));
     return this.#refreshing;
   }

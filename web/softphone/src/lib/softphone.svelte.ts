@@ -40,6 +40,8 @@ export interface Shown {
   can_record: boolean;
   recording: Call["view"]["recording"];
   quality: Quality | null;
+  /** What the other side pressed on its keypad, the latest last. */
+  digits: string;
 }
 
 /** The end of the last call, or why it never began; stays until the next one or until it is closed. */
@@ -71,6 +73,7 @@ export class Softphone {
   readonly history = new History(this.api);
   readonly #tabs = new Tabs({ active: () => this.#activate(), waiting: () => this.#wait() });
   readonly #since = new Map<string, number>();
+  readonly #digits = new Map<string, string>();
   #phone: Phone | null = null;
 
   begin(): void {
@@ -195,6 +198,7 @@ export class Softphone {
     phone.on("incoming", () => this.#show(phone));
     phone.on("call", () => this.#show(phone));
     phone.on("ended", (call) => this.#callEnded(phone, call));
+    phone.on("digit", ({ call, digit }) => this.#hearDigit(phone, call, digit));
     phone.on("microphone", ({ error }) => (this.problem = texts.microphone[error.problem]));
     phone.on("refused", ({ message }) => (this.problem = texts.connection.refused(message)));
     this.#phone = phone;
@@ -250,8 +254,14 @@ export class Softphone {
       alarming: failed !== null || (view.cause_side === "system" && view.cause !== "normal"),
     };
     this.#since.delete(call.id);
+    this.#digits.delete(call.id);
     this.#show(phone);
     void this.history.refresh();
+  }
+
+  #hearDigit(phone: Phone, call: Call, digit: string): void {
+    this.#digits.set(call.id, ((this.#digits.get(call.id) ?? "") + digit).slice(-32));
+    this.#show(phone);
   }
 
   #show(phone: Phone): void {
@@ -279,6 +289,7 @@ export class Softphone {
       can_record: view.can_record,
       recording: view.recording,
       quality: call.quality,
+      digits: this.#digits.get(call.id) ?? "",
     };
   }
 

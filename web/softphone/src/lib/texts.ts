@@ -72,6 +72,7 @@ export const texts = {
     timer: "Duration",
     level: "Microphone level",
     digits_sent: "Digits sent",
+    digits_received: (who: string) => `Keys pressed by ${who}:`,
     other_muted: (who: string) => `${who} is muted`,
     states: {
       new: "Calling…",
