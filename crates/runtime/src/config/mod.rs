@@ -10,7 +10,7 @@ mod tests;
 
 pub use dial::Dial;
 pub use error::ConfigError;
-pub use shared::{BusConfig, Net, PublicAddress, Runtime, Storage, Tls};
+pub use shared::{BusConfig, Net, PublicAddress, Runtime, Storage, Tls, one_or_many};
 
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;

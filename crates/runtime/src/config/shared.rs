@@ -2,7 +2,8 @@
 use super::{ConfigError, ConfigFile};
 use crate::logging::{LogFormat, is_log_level};
 use offhook_contract::Secret;
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,6 +15,7 @@ pub struct Runtime {
     /// The node's name; the host's when absent. The daemon's kind is added.
     pub node: Option<String>,
     /// Health and metrics; loopback only. Empty: the default port of the daemon, or 9600 for `offhook up`.
+    #[serde(deserialize_with = "one_or_many")]
     pub health_listen: Vec<SocketAddr>,
     pub drain_timeout_s: u64,
     /// `info`, or per module as in `info,offhook_sip=debug`.
@@ -133,7 +135,8 @@ pub struct BusConfig {
     /// Separates installations that share a NATS server.
     pub cluster: String,
     /// `nats://127.0.0.1:4222`, `tls://bus.example.org:4222`; several of one cluster.
-    pub urls: Vec<String>,
+    #[serde(deserialize_with = "one_or_many")]
+    pub url: Vec<String>,
     pub user: String,
     pub password: Secret,
     pub token: Secret,
@@ -150,7 +153,7 @@ impl Default for BusConfig {
     fn default() -> Self {
         Self {
             cluster: "main".into(),
-            urls: vec!["nats://127.0.0.1:4222".into()],
+            url: vec!["nats://127.0.0.1:4222".into()],
             user: String::new(),
             password: Secret::default(),
             token: Secret::default(),
@@ -160,6 +163,16 @@ impl Default for BusConfig {
             key: None,
         }
     }
+}
+
+/// `"a"` as well as `["a", "b"]`, for keys that are lists but mostly have one element.
+pub fn one_or_many<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    let value = toml::Value::deserialize(deserializer)?;
+    let list = match value {
+        toml::Value::Array(list) => list,
+        one => vec![one],
+    };
+    list.into_iter().map(|value| value.try_into().map_err(serde::de::Error::custom)).collect()
 }
 
 impl ConfigFile {

@@ -97,3 +97,13 @@ fn a_database_address_is_shown_without_its_password() {
     let printed = config("[storage]\ndatabase_url = \"postgres://off:hook@db/x\"\n", &[]).unwrap().redacted();
     assert!(printed.contains("postgres://off:***@db/x"), "{printed}");
 }
+
+#[test]
+fn a_list_with_one_element_may_be_written_without_brackets() {
+    let variables = [("OFFHOOK__RUNTIME__HEALTH_LISTEN", "127.0.0.1:9700")];
+    let read = config("[bus]\nurl = \"nats://127.0.0.1:4222\"\n", &variables).unwrap();
+    assert_eq!(read.runtime().unwrap().health_listen, ["127.0.0.1:9700".parse().unwrap()]);
+    assert_eq!(read.bus().unwrap().url, ["nats://127.0.0.1:4222"]);
+    let refused = config("[runtime]\nhealth_listen = [\"here\"]\n", &[]).unwrap().runtime().unwrap_err();
+    assert!(refused.to_string().contains("runtime.health_listen"), "{refused}");
+}
