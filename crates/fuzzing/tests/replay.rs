@@ -10,7 +10,7 @@ use offhook_fuzzing::{TARGETS, Target};
 
 const MUTATIONS: usize = 20_000;
 /// With `OFFHOOK_LONG=1`, as `make soak` sets it.
-const MUTATIONS_LONG: usize = 2_000_000;
+const MUTATIONS_LONG: usize = 500_000;
 
 fn fuzz_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz")
