@@ -161,7 +161,7 @@ impl<'a> Message<'a> {
         Ok(self.array(AttributeType::LIFETIME)?.map(u32::from_be_bytes))
     }
 
-    /// The IP protocol number, 17 for UDP (RFC 8656 §18.7).
+    /// The IP protocol number, 17 for UDP (RFC 8656 §18.8).
     ///
     /// # Errors
     /// Not 4 bytes.
