@@ -19,6 +19,11 @@ pub struct Baresip {
 impl Baresip {
     /// Answers every call at once (`answer_mode=auto`) and plays `wav` (8 kHz mono; the call ends when the file does).
     pub fn start(folder: &Path, port: u16, wav: &Path, auto_answer: bool) -> Self {
+        Self::start_as(folder, port, wav, auto_answer, None)
+    }
+
+    /// [`Baresip::start`] with a user and a password for those who demand them.
+    pub fn start_as(folder: &Path, port: u16, wav: &Path, auto_answer: bool, user: Option<(&str, &str)>) -> Self {
         let home = folder.join(format!("baresip-{port}"));
         let dump = home.join("dump");
         std::fs::create_dir_all(&dump).unwrap();
@@ -39,8 +44,9 @@ impl Baresip {
         );
         std::fs::write(home.join("config"), config).unwrap();
         let mode = if auto_answer { "auto" } else { "manual" };
+        let user = user.map_or_else(String::new, |(user, password)| format!(";auth_user={user};auth_pass={password}"));
         let account =
-            format!("<sip:callee@127.0.0.1:{port}>;regint=0;answermode={mode};audio_codecs=PCMU,PCMA;ptime=20\n");
+            format!("<sip:callee@127.0.0.1:{port}>;regint=0;answermode={mode};audio_codecs=PCMU,PCMA;ptime=20{user}\n");
         std::fs::write(home.join("accounts"), account).unwrap();
         std::fs::write(home.join("contacts"), "").unwrap();
         let mut command = Command::new("baresip");

@@ -56,9 +56,22 @@ fn play(wav: &Path, times: &str) -> String {
 }
 
 impl Carrier {
+    /// In our own BYE the parties change places.
+    fn remember(&self) -> String {
+        if self.hang_up_after.is_none() {
+            return String::new();
+        }
+        let keep = |header: &str, name: &str| {
+            format!(
+                "<ereg regexp=\".*\" search_in=\"hdr\" header=\"{header}:\" check_it=\"false\" assign_to=\"{name}\"/>"
+            )
+        };
+        format!("<action>{}{}</action>", keep("From", "from"), keep("To", "to"))
+    }
+
     fn scenario(&self) -> String {
         let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<scenario name=\"carrier\">\n");
-        xml += "<recv request=\"INVITE\" rrs=\"true\"/>\n";
+        xml += &format!("<recv request=\"INVITE\" rrs=\"true\">{}</recv>\n", self.remember());
         if let Some((user, password)) = &self.digest {
             xml += &reply(
                 "401 Unauthorized",
@@ -97,14 +110,11 @@ impl Carrier {
         xml += reply("", "", true).split_once("SIP/2.0 \n").map_or("", |(_, rest)| rest);
         xml += "<recv request=\"ACK\"/>\n";
         if let Some(wav) = &self.answer {
-            if self.early.is_some() {
-                xml += "<nop><action><exec rtp_stream=\"pause\"/></action></nop>\n";
-            }
             xml += &play(wav, "-1");
         }
         if let Some(after) = self.hang_up_after {
             xml += &pause(after);
-            xml += "<send retrans=\"500\"><![CDATA[\nBYE [next_url] SIP/2.0\nVia: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]\n[last_To:]\n[last_From:]\n[last_Call-ID:]\nCSeq: 2 BYE\nMax-Forwards: 70\nContent-Length: 0\n\n]]></send>\n<recv response=\"200\"/>\n";
+            xml += "<send retrans=\"500\"><![CDATA[\nBYE [next_url] SIP/2.0\nVia: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]\nFrom:[$to];tag=[pid]SIPp[call_number]\nTo:[$from]\n[last_Call-ID:]\nCSeq: 2 BYE\nMax-Forwards: 70\nContent-Length: 0\n\n]]></send>\n<recv response=\"200\"/>\n";
         } else {
             xml += "<recv request=\"BYE\"/>\n";
             xml += &reply("200 OK", "", false);

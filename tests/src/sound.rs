@@ -1,5 +1,5 @@
 //! Tones to send, and judgement of what was heard (a tone counts when at least 99 % of the 20 ms frames have it).
-use offhook_media::detect;
+use offhook_media::{detect, g711};
 use std::f64::consts::TAU;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +20,16 @@ pub fn tone_file(folder: &Path, hz: u32, rate: u32, seconds: u32) -> PathBuf {
         wav.write_sample((phase.sin() * 0.35 * 32_767.0) as i16).unwrap();
     }
     wav.finalize().unwrap();
+    path
+}
+
+/// The same for SIPp, which sends a file as it stands: G.711 µ-law without a header.
+pub fn ulaw_file(folder: &Path, hz: u32, seconds: u32) -> PathBuf {
+    let path = folder.join(format!("tone-{hz}-{seconds}.ulaw"));
+    let count = TELEPHONE_RATE * seconds;
+    let sample = |n: u32| (TAU * f64::from(hz) * f64::from(n) / f64::from(TELEPHONE_RATE)).sin() * 0.35 * 32_767.0;
+    let bytes: Vec<u8> = (0..count).map(|n| g711::linear_to_pcmu(sample(n) as i16)).collect();
+    std::fs::write(&path, bytes).unwrap();
     path
 }
 
