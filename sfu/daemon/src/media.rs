@@ -1,0 +1,314 @@
+//! A media thread: waits, reads everything, lets the shard work, sends everything. No lock, log or allocation per packet.
+use crate::clock::MediaClock;
+use crate::stats::{SharedStats, Snapshot, SocketCounts};
+use offhook_contract::{HangupCause, RequestError};
+use offhook_net::{BindError, Datagram, Poller, Ready, ReceiveBatch, SendBatch, UdpOptions, UdpSocket, Waker};
+use offhook_sfu_core::{Command, CommandError, MediaNs, Output, Reply, Shard, ShardOptions, Transmit};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// Commands waiting for a media thread; a full queue refuses the request.
+const COMMANDS: usize = 1024;
+/// Datagrams of one system call, and their longest.
+const BATCH: usize = 64;
+const DATAGRAM_BYTES: usize = 1_600;
+/// Reads in a row from one socket before the timers get their turn.
+const ROUNDS: usize = 8;
+/// Sends when so many datagrams wait, even in the middle of a batch.
+const FLUSH_AT: usize = 512;
+const STATS_EVERY: Duration = Duration::from_millis(100);
+
+type ReplyTo = oneshot::Sender<Result<Reply, CommandError>>;
+
+enum Order {
+    Command(Box<Command>, ReplyTo),
+    Stop,
+}
+
+/// The signalling side's end of a media thread.
+pub struct MediaThread {
+    orders: SyncSender<Order>,
+    waker: Waker,
+    pub addresses: Vec<SocketAddr>,
+    pub stats: SharedStats,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartThreadError {
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("cannot start a media thread")]
+    Start(#[from] std::io::Error),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    #[error(transparent)]
+    Refused(#[from] CommandError),
+    #[error("the media thread has more work than it can take")]
+    Busy,
+    #[error("the media thread has ended")]
+    Ended,
+}
+
+impl From<AskError> for RequestError {
+    fn from(error: AskError) -> Self {
+        use offhook_contract::ErrorCode;
+        let code = match &error {
+            AskError::Refused(refused) => refused.code(),
+            AskError::Busy => ErrorCode::Exhausted,
+            AskError::Ended => ErrorCode::Internal,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl MediaThread {
+    pub fn start(
+        name: String,
+        listen: &[SocketAddr],
+        options: ShardOptions,
+        clock: MediaClock,
+        outputs: mpsc::Sender<Output>,
+    ) -> Result<Self, StartThreadError> {
+        let sockets: Vec<UdpSocket> =
+            listen.iter().map(|address| UdpSocket::bind(*address, UdpOptions::default())).collect::<Result<_, _>>()?;
+        let poller = Poller::new()?;
+        for (token, socket) in (0..).zip(&sockets) {
+            poller.add(socket, token)?;
+        }
+        let waker = poller.waker();
+        let addresses = sockets.iter().map(UdpSocket::local_address).collect();
+        let (orders, inbox) = sync_channel(COMMANDS);
+        let stats = SharedStats::default();
+        let shared = stats.clone();
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            Worker {
+                shard: Shard::new(options),
+                sockets,
+                poller,
+                receive: ReceiveBatch::new(BATCH, DATAGRAM_BYTES),
+                send: SendBatch::new(256),
+                clock,
+                orders: inbox,
+                outputs,
+                stats: shared,
+                counts: SocketCounts::default(),
+                stats_due: MediaNs(0),
+            }
+            .run();
+        })?;
+        Ok(Self { orders, waker, addresses, stats, thread: Some(thread) })
+    }
+
+    /// Has the shard carry a command out.
+    pub async fn ask(&self, command: Command) -> Result<Reply, AskError> {
+        let (reply, answer) = oneshot::channel();
+        self.orders.try_send(Order::Command(Box::new(command), reply)).map_err(|error| match error {
+            TrySendError::Full(_) => AskError::Busy,
+            TrySendError::Disconnected(_) => AskError::Ended,
+        })?;
+        self.waker.wake();
+        Ok(answer.await.map_err(|_| AskError::Ended)??)
+    }
+}
+
+impl Drop for MediaThread {
+    fn drop(&mut self) {
+        // A full queue is emptied by the thread; the order must not be lost.
+        let _ = self.orders.send(Order::Stop);
+        self.waker.wake();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Worker {
+    shard: Shard,
+    sockets: Vec<UdpSocket>,
+    poller: Poller,
+    receive: ReceiveBatch,
+    send: SendBatch,
+    clock: MediaClock,
+    orders: Receiver<Order>,
+    outputs: mpsc::Sender<Output>,
+    stats: SharedStats,
+    counts: SocketCounts,
+    stats_due: MediaNs,
+}
+
+impl Worker {
+    fn run(mut self) {
+        let mut ready = Ready::default();
+        loop {
+            let wait = self.wait_for();
+            if self.poller.wait(wait, &mut ready).is_err() {
+                self.counts.receive_errors += 1;
+            }
+            if ready.woken() && !self.obey() {
+                return self.end();
+            }
+            for token in ready.tokens() {
+                self.read(*token as usize);
+            }
+            let now = self.clock.now();
+            if self.shard.poll_timeout().is_some_and(|due| due <= now) {
+                let guarded = catch_unwind(AssertUnwindSafe(|| self.shard.handle_timeout(now)));
+                if guarded.is_err() {
+                    self.shard.counters_mut().panics += 1;
+                }
+            }
+            self.flush();
+            self.tell();
+            self.publish(now);
+        }
+    }
+
+    fn wait_for(&self) -> Option<Duration> {
+        let now = self.clock.now();
+        // News that found the queue full, and counters that changed, are told soon.
+        let soon = self.stats_due.0.saturating_add(STATS_EVERY.as_nanos() as u64 * 10);
+        let due = self.shard.poll_timeout().map_or(soon, |due| due.0.min(soon));
+        Some(Duration::from_nanos(due.saturating_sub(now.0)))
+    }
+
+    /// Carries out what was ordered; `false` when the thread shall end.
+    fn obey(&mut self) -> bool {
+        while let Ok(order) = self.orders.try_recv() {
+            match order {
+                Order::Stop => return false,
+                Order::Command(command, reply) => {
+                    let now = self.clock.now();
+                    let done = catch_unwind(AssertUnwindSafe(|| self.shard.handle_command(now, *command)));
+                    match done {
+                        // Whoever asked may have stopped waiting.
+                        Ok(outcome) => drop(reply.send(outcome)),
+                        Err(_) => self.shard.counters_mut().panics += 1,
+                    }
+                }
+            }
+        }
+        self.stats_due = MediaNs(0);
+        true
+    }
+
+    fn read(&mut self, index: usize) {
+        for _ in 0..ROUNDS {
+            let Some(socket) = self.sockets.get(index) else { return };
+            let bound = socket.local_address().ip();
+            let count = match socket.receive(&mut self.receive) {
+                Ok(count) => count,
+                Err(_) => {
+                    self.counts.receive_errors += 1;
+                    return;
+                }
+            };
+            let now = self.clock.now();
+            for datagram in self.receive.datagrams() {
+                if datagram.truncated {
+                    self.shard.count_truncated();
+                    continue;
+                }
+                let local = Some(datagram.local.unwrap_or(bound));
+                let shard = &mut self.shard;
+                let (from, data) = (datagram.from, datagram.data);
+                if catch_unwind(AssertUnwindSafe(|| shard.handle_input(now, from, local, data))).is_err() {
+                    shard.quarantine(now, from, data);
+                }
+                if shard.transmits().len() >= FLUSH_AT {
+                    flush(shard, &self.sockets, &mut self.send, &mut self.counts);
+                }
+            }
+            if count < self.receive.capacity() {
+                return;
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        flush(&mut self.shard, &self.sockets, &mut self.send, &mut self.counts);
+    }
+
+    fn tell(&mut self) {
+        while let Ok(place) = self.outputs.try_reserve() {
+            match self.shard.poll_output() {
+                Some(output) => place.send(output),
+                None => return,
+            }
+        }
+    }
+
+    fn publish(&mut self, now: MediaNs) {
+        if now < self.stats_due {
+            return;
+        }
+        let snapshot = Snapshot {
+            counters: *self.shard.counters(),
+            gauges: self.shard.gauges(),
+            sockets: self.counts,
+            open_sockets: self.sockets.len(),
+        };
+        if self.stats.publish(snapshot) {
+            self.stats_due = now.after(STATS_EVERY);
+        }
+    }
+
+    fn end(mut self) {
+        let now = self.clock.now();
+        let _ = self.shard.handle_command(now, Command::EndAll { cause: HangupCause::Drained });
+        self.flush();
+        self.tell();
+    }
+}
+
+fn flush(shard: &mut Shard, sockets: &[UdpSocket], batch: &mut SendBatch, counts: &mut SocketCounts) {
+    if shard.transmits().len() == 0 {
+        return;
+    }
+    match sockets {
+        [socket] => send(socket, batch, counts, shard.transmits()),
+        _ => {
+            for (index, socket) in sockets.iter().enumerate() {
+                let own = |transmit: &Transmit<'_>| socket_for(sockets, transmit) == Some(index);
+                send(socket, batch, counts, shard.transmits().filter(own));
+            }
+        }
+    }
+    shard.clear_transmits();
+}
+
+fn send<'a>(
+    socket: &UdpSocket,
+    batch: &mut SendBatch,
+    counts: &mut SocketCounts,
+    transmits: impl Iterator<Item = Transmit<'a>>,
+) {
+    let wildcard = socket.local_address().ip().is_unspecified();
+    let sent = socket.send(
+        batch,
+        transmits.map(|t| Datagram {
+            to: t.path.remote,
+            from: t.path.local.filter(|_| wildcard),
+            flow: t.flow,
+            bytes: t.bytes,
+        }),
+    );
+    counts.sent_datagrams += sent.datagrams as u64;
+    counts.refused_datagrams += sent.refused as u64;
+    counts.send_calls += sent.system_calls as u64;
+}
+
+/// The socket on which the other side reached us; for a Link, the first of its family.
+fn socket_for(sockets: &[UdpSocket], transmit: &Transmit<'_>) -> Option<usize> {
+    let family = |socket: &&UdpSocket| socket.local_address().is_ipv4() == transmit.path.remote.is_ipv4();
+    let exact = transmit.path.local.and_then(|local| {
+        let here = |socket: &UdpSocket| [local].contains(&socket.local_address().ip());
+        sockets.iter().position(here)
+    });
+    exact.or_else(|| sockets.iter().position(|socket| family(&socket)))
+}

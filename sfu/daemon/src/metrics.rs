@@ -1,0 +1,53 @@
+//! The media threads' figures as metrics.
+use crate::engine::Engine;
+use crate::stats::Snapshot;
+use offhook_runtime::Metrics;
+
+/// Registers each figure when it is first seen.
+pub struct Exported {
+    metrics: Metrics,
+}
+
+impl Exported {
+    pub const fn new(metrics: Metrics) -> Self {
+        Self { metrics }
+    }
+
+    pub fn update(&self, engine: &Engine, pending_facts: u64) {
+        let snapshots: Vec<Snapshot> = engine.threads().iter().map(|thread| thread.stats.read()).collect();
+        let mut counters: Vec<(&'static str, u64)> = Vec::new();
+        for snapshot in &snapshots {
+            let s = &snapshot.sockets;
+            let sockets = [
+                ("sent_datagrams", s.sent_datagrams),
+                ("refused_datagrams", s.refused_datagrams),
+                ("send_calls", s.send_calls),
+                ("receive_errors", s.receive_errors),
+            ];
+            for (name, value) in snapshot.counters.each().chain(sockets) {
+                match counters.iter_mut().find(|(known, _)| *known == name) {
+                    Some((_, sum)) => *sum += value,
+                    None => counters.push((name, value)),
+                }
+            }
+        }
+        for (name, value) in counters {
+            let help = "Counted by the media threads since the daemon started.";
+            self.metrics.counter(&format!("sfu_{name}_total"), help).set(value);
+        }
+        let sum = |figure: fn(&Snapshot) -> usize| snapshots.iter().map(figure).sum::<usize>();
+        for (name, value) in [
+            ("rooms", sum(|s| s.gauges.rooms)),
+            ("peers", sum(|s| s.gauges.peers)),
+            ("links", sum(|s| s.gauges.links)),
+            ("taps", sum(|s| s.gauges.taps)),
+            ("timers", sum(|s| s.gauges.timers)),
+            ("addresses", sum(|s| s.gauges.addresses)),
+            ("sockets", sum(|s| s.open_sockets)),
+            ("outbox_facts", usize::try_from(pending_facts).unwrap_or(usize::MAX)),
+        ] {
+            let gauge = self.metrics.gauge(&format!("sfu_{name}"), "What the SFU holds now.");
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+    }
+}
