@@ -26,7 +26,10 @@ const FLAGS = [
 function locate(page, { role, name, label, text, css, exact }) {
   if (css) return page.locator(css);
   if (label) return page.getByLabel(label, { exact: exact ?? false });
-  if (role) return page.getByRole(role, name === undefined ? {} : { name, exact: exact ?? false });
+  if (role) {
+    const found = page.getByRole(role, name === undefined ? {} : { name, exact: exact ?? false });
+    return text === undefined ? found : found.filter({ hasText: text });
+  }
   return page.getByText(text, { exact: exact ?? false });
 }
 
@@ -91,6 +94,10 @@ const commands = {
   },
   async evaluate({ page, js }) {
     return { value: (await pages.get(page).evaluate(js)) ?? null };
+  },
+  async choose({ page, value, timeout_ms, ...what }) {
+    await locate(pages.get(page), what).first().selectOption(value, { timeout: timeout_ms });
+    return {};
   },
   async until({ page, js, timeout_ms }) {
     await pages.get(page).waitForFunction(js, undefined, { timeout: timeout_ms, polling: 100 });

@@ -2,4 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod browser_to_browser;
+mod browser_to_telephone;
+mod control_killed;
 mod echo;
+mod recorder_killed;
+mod recording;
+mod refusals;
+mod split_over_nats;
+mod telephone_to_browser;

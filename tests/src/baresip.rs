@@ -1,6 +1,7 @@
 //! baresip as a telephone with a real ear: plays a WAV and keeps what it hears as WAV files.
 use crate::process::Process;
 use crate::sound::{self, Heard};
+use crate::trunk::TELEPHONE;
 use crate::{ports, wait};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -45,8 +46,9 @@ impl Baresip {
         std::fs::write(home.join("config"), config).unwrap();
         let mode = if auto_answer { "auto" } else { "manual" };
         let user = user.map_or_else(String::new, |(user, password)| format!(";auth_user={user};auth_pass={password}"));
-        let account =
-            format!("<sip:callee@127.0.0.1:{port}>;regint=0;answermode={mode};audio_codecs=PCMU,PCMA;ptime=20{user}\n");
+        let account = format!(
+            "<sip:{TELEPHONE}@127.0.0.1:{port}>;regint=0;answermode={mode};audio_codecs=PCMU,PCMA;ptime=20{user}\n"
+        );
         std::fs::write(home.join("accounts"), account).unwrap();
         std::fs::write(home.join("contacts"), "").unwrap();
         let mut command = Command::new("baresip");
@@ -68,6 +70,27 @@ impl Baresip {
         let mut bytes = [0; 8_192];
         let len = stream.read(&mut bytes).unwrap_or(0);
         String::from_utf8_lossy(&bytes[..len]).into_owned()
+    }
+
+    pub fn dial(&self, uri: &str) {
+        self.command("dial", uri);
+    }
+
+    /// Waits for the end of its call; only then is the kept sound complete.
+    #[track_caller]
+    pub fn wait_call_closed(&self) {
+        wait::until("baresip's call to end", wait::secs(15), || {
+            let log = self.process.log();
+            let ended = ["session closed", "terminated (duration", "Call with"].iter().any(|words| log.contains(words));
+            if ended { Ok(()) } else { Err("it goes on".into()) }
+        });
+    }
+
+    /// The keys that it received as RFC 4733 events, in order; each event once, by its end.
+    pub fn digits_heard(&self) -> String {
+        let log = self.process.log();
+        let lines = log.split(['\n', '\r']).filter(|l| l.contains("received event:") && l.contains("end=1"));
+        lines.filter_map(|l| l.split('\'').nth(1)?.chars().next()).collect()
     }
 
     pub fn hang_up(&self) {

@@ -19,6 +19,14 @@ pub fn role(role: &str, name: &str) -> Find {
 pub fn any_role(role: &str) -> Find {
     Find(json!({"role": role}))
 }
+/// A role whose whole name is this.
+pub fn exact_role(role: &str, name: &str) -> Find {
+    Find(json!({"role": role, "name": name, "exact": true}))
+}
+/// An element of a role that says something: an alert, a status.
+pub fn says(role: &str, text: &str) -> Find {
+    Find(json!({"role": role, "text": text}))
+}
 pub fn label(label: &str) -> Find {
     Find(json!({"label": label}))
 }
@@ -164,6 +172,10 @@ impl Browser {
     #[track_caller]
     pub fn set_checked(&mut self, find: &Find, on: bool) {
         self.on("check", find, json!({ "on": on }));
+    }
+    #[track_caller]
+    pub fn choose(&mut self, find: &Find, value: &str) {
+        self.on("choose", find, json!({ "value": value }));
     }
     #[track_caller]
     pub fn press(&mut self, key: &str) {

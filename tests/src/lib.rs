@@ -9,9 +9,11 @@ pub mod nats;
 pub mod phone;
 pub mod ports;
 pub mod process;
+pub mod recorded;
 pub mod sipp;
 pub mod sound;
 pub mod stack;
+pub mod trunk;
 pub mod wait;
 
 pub use baresip::Baresip;
@@ -20,3 +22,4 @@ pub use nats::NatsServer;
 pub use phone::Softphone;
 pub use sipp::Sipp;
 pub use stack::Stack;
+pub use trunk::Trunk;

@@ -1,5 +1,5 @@
 //! The softphone as a person uses it: by roles and words.
-use crate::browser::{Browser, Options, any_role, label, role, text};
+use crate::browser::{Browser, Options, any_role, exact_role, label, role, says, text};
 use crate::sound::{self, Heard};
 use crate::stack::Stack;
 use crate::wait::secs;
@@ -66,6 +66,29 @@ impl Softphone {
     #[track_caller]
     pub fn wait_active(&mut self) {
         self.wait_for(&role("timer", "Duration"), secs(20));
+    }
+
+    /// Presses keys of the call's keypad.
+    #[track_caller]
+    pub fn press_keys(&mut self, keys: &str) {
+        if self.count(&role("group", "Keypad")) == 0 {
+            self.click(&role("button", "Keypad"));
+        }
+        for key in keys.chars() {
+            let name = match key {
+                '*' => "Star".to_owned(),
+                '#' => "Hash".to_owned(),
+                digit => digit.to_string(),
+            };
+            self.click(&exact_role("button", &name));
+        }
+    }
+
+    /// Waits for the sentence with which a call ended, where assistive technology reads it at once.
+    #[track_caller]
+    pub fn wait_ended(&mut self, place: &str, sentence: &str) {
+        self.wait_for(&says(place, sentence), secs(40));
+        assert_eq!(self.count(&role("button", "Hang up")), 0, "the call is still shown");
     }
 
     #[track_caller]

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// Where Debian keeps SIPp's recorded audio and digits.
-pub const PCAPS: &str = "/usr/share/sip-tester/pcap";
+pub const PCAPS: &str = "/usr/share/sip-tester";
 
 #[derive(Debug)]
 pub struct Sipp {
@@ -32,6 +32,67 @@ pub struct Carrier {
     pub hang_up_after: Option<Duration>,
     /// Expects a CANCEL while it rings.
     pub expect_cancel: bool,
+}
+
+/// A caller with real G.711 and RFC 4733 keys, from the recordings that come with SIPp.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller {
+    pub to: &'static str,
+    pub keys: &'static str,
+}
+
+impl Caller {
+    fn scenario(&self) -> String {
+        let headers = |method: &str, cseq: u32, to: &str| {
+            format!(
+                "Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]\nFrom: \"Caller\" <sip:+15557654321@[local_ip]:[local_port]>;tag=[pid]caller[call_number]\n\
+                 To: <sip:{}@[remote_ip]:[remote_port]>{to}\nCall-ID: [call_id]\nCSeq: {cseq} {method}\nContact: <sip:caller@[local_ip]:[local_port]>\nMax-Forwards: 70\n",
+                self.to
+            )
+        };
+        let request = |method: &str, uri: &str, cseq: u32, to: &str, more: &str| {
+            format!("<send{more}><![CDATA[\n{method} {uri} SIP/2.0\n{}", headers(method, cseq, to))
+        };
+        let invite = format!("sip:{}@[remote_ip]:[remote_port]", self.to);
+        let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<scenario name=\"caller\">\n");
+        xml += &request("INVITE", &invite, 1, "", " retrans=\"500\"");
+        xml += "Content-Type: application/sdp\nContent-Length: [len]\n\nv=0\no=caller 1 1 IN IP[local_ip_type] [local_ip]\ns=-\nc=IN IP[media_ip_type] [media_ip]\nt=0 0\nm=audio [auto_media_port] RTP/AVP 8 101\na=rtpmap:8 PCMA/8000\na=rtpmap:101 telephone-event/8000\na=fmtp:101 0-15\n]]></send>\n";
+        for progress in ["100", "180", "183"] {
+            xml += &format!("<recv response=\"{progress}\" optional=\"true\"/>\n");
+        }
+        xml += "<recv response=\"200\" rtd=\"true\" rrs=\"true\" timeout=\"30000\"/>\n";
+        xml += &request("ACK", "[next_url]", 1, "[peer_tag_param]", "");
+        xml += "Content-Length: 0\n\n]]></send>\n";
+        let play = |pcap: &str| format!("<nop><action><exec play_pcap_audio=\"{PCAPS}/{pcap}\"/></action></nop>\n");
+        xml += &play("g711a.pcap");
+        xml += &pause(Duration::from_secs(3));
+        for key in self.keys.chars() {
+            let name = match key {
+                '*' => "star".to_owned(),
+                '#' => "pound".to_owned(),
+                digit => digit.to_string(),
+            };
+            xml += &play(&format!("dtmf_2833_{name}.pcap"));
+            xml += &pause(Duration::from_millis(1_200));
+        }
+        xml += &pause(Duration::from_secs(3));
+        xml += &request("BYE", "[next_url]", 2, "[peer_tag_param]", " retrans=\"500\"");
+        xml += "Content-Length: 0\n\n]]></send>\n<recv response=\"200\"/>\n";
+        xml + "</scenario>\n"
+    }
+}
+
+/// An INVITE as any program on the network could send it.
+pub fn plain_invite(to: &str, port: u16, media: u16) -> String {
+    let sdp = format!(
+        "v=0\r\no=- 1 1 IN IP4 127.0.0.9\r\ns=-\r\nc=IN IP4 127.0.0.9\r\nt=0 0\r\nm=audio {media} RTP/AVP 0\r\n"
+    );
+    format!(
+        "INVITE sip:{to}@127.0.0.1:{port} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.9:5060;branch=z9hG4bKstranger;rport\r\nFrom: <sip:stranger@127.0.0.9>;tag=s\r\n\
+         To: <sip:{to}@127.0.0.1>\r\nCall-ID: stranger@127.0.0.9\r\nCSeq: 1 INVITE\r\nContact: <sip:stranger@127.0.0.9:5060>\r\nMax-Forwards: 70\r\n\
+         Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}",
+        sdp.len()
+    )
 }
 
 const VIA_ETC: &str =
@@ -127,6 +188,12 @@ impl Sipp {
     /// A carrier on a port of loopback that treats each call as told.
     pub fn carrier(folder: &Path, port: u16, carrier: &Carrier) -> Self {
         Self::run(folder, port, "carrier", &carrier.scenario(), &[])
+    }
+
+    /// Somebody at the carrier's address calls one of our numbers.
+    pub fn caller(folder: &Path, port: u16, sip_port: u16, caller: &Caller) -> Self {
+        let to = format!("127.0.0.1:{sip_port}");
+        Self::run(folder, port, "caller", &caller.scenario(), &[to])
     }
 
     /// Any scenario of the story's own; `more` are further arguments (the address to call for a caller).

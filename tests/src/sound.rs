@@ -70,6 +70,11 @@ impl Heard {
         Self { rate: self.rate, samples: self.samples[at(from)..at(to).max(at(from))].to_vec() }
     }
 
+    /// Without its last seconds: somebody was hanging up.
+    pub fn but_last(&self, seconds: f64) -> Self {
+        self.between(0.0, (self.seconds() - seconds).max(0.0))
+    }
+
     /// From the first frame with the tone on; panics if it begins later than `within_s`.
     pub fn from_onset(&self, hz: u32, within_s: f64) -> Self {
         let frame = self.rate as usize / 50;

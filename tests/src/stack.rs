@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// The tenant of `--dev`.
+pub const TENANT: &str = "default";
+
 pub const DAEMONS: [&str; 4] = ["sfu", "sip", "recorder", "control"];
 
 /// What a story needs beside the defaults.
@@ -159,6 +162,13 @@ impl Stack {
         self.processes.values().map(Process::log).collect()
     }
 
+    /// One of our numbers rings a user.
+    #[track_caller]
+    pub fn give_number(&self, number: &str, login: &str) {
+        let (fine, words) = self.offhook(&["number", "add", number, "--user", login, "--tenant", TENANT]);
+        assert!(fine, "{words}");
+    }
+
     /// Runs the command line against this stack's configuration.
     pub fn offhook(&self, arguments: &[&str]) -> (bool, String) {
         let mut command = Command::new(binary("offhook"));
@@ -176,6 +186,23 @@ impl Stack {
             for line in text.lines().filter(|l| !l.starts_with('#')) {
                 if let Some((name, value)) = line.rsplit_once(' ') {
                     all.insert(name.to_owned(), value.parse().unwrap_or(f64::NAN));
+                }
+            }
+        }
+        all
+    }
+
+    /// What the daemons hold now: every gauge that stands for something in use.
+    pub fn gauges(&self) -> BTreeMap<String, f64> {
+        let mut all = BTreeMap::new();
+        for (daemon, port) in &self.health {
+            let (_, text) = api::get_plain(&format!("http://127.0.0.1:{port}/metrics")).unwrap_or_default();
+            let kinds = text.lines().filter_map(|l| l.strip_prefix("# TYPE ")?.strip_suffix(" gauge"));
+            let names: std::collections::HashSet<&str> = kinds.collect();
+            for line in text.lines().filter(|l| !l.starts_with('#')) {
+                let Some((series, value)) = line.rsplit_once(' ') else { continue };
+                if names.contains(series.split('{').next().unwrap_or_default()) {
+                    all.insert(format!("{daemon} {series}"), value.parse().unwrap_or(f64::NAN));
                 }
             }
         }
