@@ -44,6 +44,7 @@ pub struct Browser {
     notes: Arc<Mutex<String>>,
     next_id: u64,
     name: String,
+    page: String,
 }
 
 /// What a browser is started with.
@@ -53,6 +54,8 @@ pub struct Options {
     pub microphone_denied: bool,
     pub listen: bool,
     pub narrow: bool,
+    /// Runs before every page's own scripts.
+    pub before: Option<String>,
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -95,13 +98,21 @@ impl Browser {
             }
         });
         let stdin = child.stdin.take().unwrap();
-        let mut browser = Self { child, stdin, replies, notes, next_id: 0, name: name.into() };
+        let mut browser = Self { child, stdin, replies, notes, next_id: 0, name: name.into(), page: "main".into() };
         let (width, height) = if options.narrow { (360, 740) } else { (1_000, 800) };
         browser.command(json!({
             "cmd": "launch", "wav": options.wav, "denied": options.microphone_denied, "listen": options.listen,
             "width": width, "height": height,
         }));
+        if let Some(js) = &options.before {
+            browser.before_each_page(js);
+        }
         browser
+    }
+
+    /// The tab that the following commands mean; it exists once it is opened.
+    pub fn use_tab(&mut self, tab: &str) {
+        self.page = tab.into();
     }
 
     pub fn name(&self) -> &str {
@@ -134,7 +145,7 @@ impl Browser {
         match self.try_command(command) {
             Ok(value) => value,
             Err(error) => {
-                let body = self.try_command(json!({"cmd": "body", "page": "main"})).unwrap_or_default();
+                let body = self.try_command(json!({"cmd": "body", "page": self.page})).unwrap_or_default();
                 panic!("{}: {words}: {error}\nthe page says: {}", self.name, body["text"].as_str().unwrap_or_default())
             }
         }
@@ -144,7 +155,7 @@ impl Browser {
     fn on(&mut self, cmd: &str, find: &Find, more: Value) -> Value {
         let mut command = find.0.clone();
         command["cmd"] = json!(cmd);
-        command["page"] = json!("main");
+        command["page"] = json!(self.page);
         if let Some(more) = more.as_object() {
             for (key, value) in more {
                 command[key] = value.clone();
@@ -155,11 +166,11 @@ impl Browser {
 
     #[track_caller]
     pub fn open(&mut self, url: &str) {
-        self.command(json!({"cmd": "open", "page": "main", "url": url}));
+        self.command(json!({"cmd": "open", "page": self.page, "url": url}));
     }
     #[track_caller]
     pub fn reload(&mut self) {
-        self.command(json!({"cmd": "reload", "page": "main"}));
+        self.command(json!({"cmd": "reload", "page": self.page}));
     }
     #[track_caller]
     pub fn click(&mut self, find: &Find) {
@@ -179,7 +190,7 @@ impl Browser {
     }
     #[track_caller]
     pub fn press(&mut self, key: &str) {
-        self.command(json!({"cmd": "press", "page": "main", "key": key}));
+        self.command(json!({"cmd": "press", "page": self.page, "key": key}));
     }
     #[track_caller]
     pub fn wait_for(&mut self, find: &Find, limit: Duration) {
@@ -199,16 +210,16 @@ impl Browser {
     }
     #[track_caller]
     pub fn body(&mut self) -> String {
-        self.command(json!({"cmd": "body", "page": "main"}))["text"].as_str().unwrap_or_default().to_owned()
+        self.command(json!({"cmd": "body", "page": self.page}))["text"].as_str().unwrap_or_default().to_owned()
     }
     #[track_caller]
     pub fn evaluate(&mut self, js: &str) -> Value {
-        self.command(json!({"cmd": "evaluate", "page": "main", "js": js}))["value"].clone()
+        self.command(json!({"cmd": "evaluate", "page": self.page, "js": js}))["value"].clone()
     }
     /// Waits until an expression is true in the page.
     #[track_caller]
     pub fn until(&mut self, js: &str, limit: Duration) {
-        self.command(json!({"cmd": "until", "page": "main", "js": js, "timeout_ms": limit.as_millis() as u64}));
+        self.command(json!({"cmd": "until", "page": self.page, "js": js, "timeout_ms": limit.as_millis() as u64}));
     }
     /// Runs before every page's own scripts from now on.
     #[track_caller]
@@ -221,10 +232,10 @@ impl Browser {
     }
     #[track_caller]
     pub fn screenshot(&mut self, path: &Path) {
-        self.command(json!({"cmd": "screenshot", "page": "main", "path": path}));
+        self.command(json!({"cmd": "screenshot", "page": self.page, "path": path}));
     }
     pub fn close_page(&mut self) {
-        self.command(json!({"cmd": "close_page", "page": "main"}));
+        self.command(json!({"cmd": "close_page", "page": self.page}));
     }
 
     /// How many frames (48 kHz) this page has heard since it was loaded.
@@ -265,7 +276,7 @@ impl Drop for Browser {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let body =
-                self.try_command(json!({"cmd": "body", "page": "main", "timeout_ms": 2_000})).unwrap_or_default();
+                self.try_command(json!({"cmd": "body", "page": self.page, "timeout_ms": 2_000})).unwrap_or_default();
             eprintln!("---- {}'s page ----\n{}", self.name, body["text"].as_str().unwrap_or_default());
             eprintln!("---- {}'s console ----\n{}\n----", self.name, self.console());
         }

@@ -5,6 +5,7 @@
 pub mod api;
 pub mod baresip;
 pub mod browser;
+pub mod coturn;
 pub mod nats;
 pub mod phone;
 pub mod ports;
@@ -18,6 +19,7 @@ pub mod wait;
 
 pub use baresip::Baresip;
 pub use browser::Browser;
+pub use coturn::Coturn;
 pub use nats::NatsServer;
 pub use phone::Softphone;
 pub use sipp::Sipp;
