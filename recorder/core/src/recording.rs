@@ -143,6 +143,8 @@ pub struct Recording {
     losses: Losses,
     consent: Vec<u8>,
     barriers: Barriers,
+    /// When the connection broke, until the next record.
+    lost_since: Option<Duration>,
     output: VecDeque<Output>,
 }
 
@@ -214,6 +216,7 @@ impl Recording {
             losses: Losses::default(),
             consent: Vec::new(),
             barriers: Barriers::default(),
+            lost_since: None,
             output,
         }
     }
@@ -268,11 +271,26 @@ impl Recording {
     pub fn handle_lost(&mut self, now: Duration) {
         match self.state {
             State::Recording => {
-                self.state = State::Resuming { until: now + DIAL_PATIENCE, retry: Retry::dialling() };
-                self.dial();
+                let progressed = self.lost_since.is_none();
+                let since = *self.lost_since.get_or_insert(now);
+                let mut retry = Retry::dialling();
+                if progressed {
+                    self.dial();
+                } else {
+                    // A Tap that breaks before its next record is not dialled in a tight circle.
+                    retry.failed(now);
+                }
+                self.state = State::Resuming { until: since + DIAL_PATIENCE, retry };
             }
             State::Closing { .. } => self.finish(CloseReason::Requested, now),
             _ => {}
+        }
+    }
+
+    /// What came over the connection is no Tap: nothing more of it is believed.
+    pub fn handle_broken(&mut self, now: Duration) {
+        if matches!(self.state, State::Recording | State::Closing { .. }) {
+            self.finish(CloseReason::Lost, now);
         }
     }
 
@@ -286,6 +304,7 @@ impl Recording {
         if !matches!(self.state, State::Recording | State::Closing { .. }) {
             return Ok(());
         }
+        self.lost_since = None;
         if let TapInput::Hello { .. } = input {
             self.check_hello(input)?;
         }
@@ -294,11 +313,13 @@ impl Recording {
         {
             (base.media_ns, base.wall) = (*media_ns, *wall);
         }
-        if let TapInput::Gap { first_ns, last_ns, .. } = input
-            && last_ns.saturating_sub(*first_ns) >= SEGMENT_GAP_NS
-            && self.segment.is_some()
-        {
-            self.roll(number, last_ns - first_ns, now);
+        if let TapInput::Gap { first_ns, last_ns, .. } = input {
+            let gap_ns = last_ns.saturating_sub(*first_ns);
+            if self.segment.is_none() {
+                self.next.gap_ns = gap_ns;
+            } else if gap_ns >= SEGMENT_GAP_NS {
+                self.roll(number, gap_ns, now);
+            }
         }
         self.begin_segment()?;
         let completed = self.segment.as_mut().and_then(|segment| segment.handle_record(number, input, now));
