@@ -121,7 +121,7 @@ impl Trunk {
         if template.contains("{user}") && self.config.credentials.is_none() {
             return Err(TrunkError::FromWithoutUser);
         }
-        let from = self.from_header("+1555");
+        let from = self.header_from("+1555");
         let address = NameAddr::from_text(&from).filter(|address| {
             let bracketed = from.contains('<');
             let no_params = address.params.iter().next().is_none();
@@ -148,7 +148,7 @@ impl Trunk {
     }
 
     /// The From header (without a tag) for a call of `caller`.
-    pub(crate) fn from_header(&self, caller: &str) -> String {
+    pub(crate) fn header_from(&self, caller: &str) -> String {
         let template = self.config.from.as_deref().unwrap_or("<sip:{caller}@{domain}>");
         template
             .replace("{caller}", &escape_user(caller))
@@ -311,11 +311,11 @@ mod tests {
     }
 
     #[test]
-    fn the_from_header_follows_its_template() {
+    fn the_header_from_follows_its_template() {
         let with = |from: &str| Trunk::new(TrunkConfig { from: Some(from.into()), ..config() });
-        assert_eq!(Trunk::new(config()).unwrap().from_header("+1#"), "<sip:+1%23@sip.carrier.example>");
+        assert_eq!(Trunk::new(config()).unwrap().header_from("+1#"), "<sip:+1%23@sip.carrier.example>");
         let account = with("\"Acme\" <sip:{user}@{domain}>").unwrap();
-        assert_eq!(account.from_header("+1555"), "\"Acme\" <sip:acc%201@sip.carrier.example>");
+        assert_eq!(account.header_from("+1555"), "\"Acme\" <sip:acc%201@sip.carrier.example>");
         for bad in ["{caller}", "<sip:{nobody}@{domain}>", "<sip:a@b>\r\nX: y", "<sip:a@b>;tag=1", "<http://x>"] {
             assert_eq!(with(bad).unwrap_err(), TrunkError::From(bad.into()));
         }

@@ -61,7 +61,7 @@ impl Leg {
         };
         let draft = Draft {
             uri: slot.trunk.uri_of(&dial.number),
-            from: slot.trunk.from_header(&caller),
+            from: slot.trunk.header_from(&caller),
             asserted: name.map(|name| (name, format!("<{}>", slot.trunk.uri_of(&caller)))),
             number: 1,
             sdp: local.offer(&dial.media),

@@ -81,7 +81,7 @@ impl SipEndpoint {
     /// A repeated 2xx gets its ACK again and goes no further.
     fn repeats_ack(&mut self, tx: TxId, response: &Message<'_>, from: SocketAddr) -> bool {
         let tag = response.to().tag().unwrap_or_default();
-        if !response.code().is_some_and(|code| code / 100 == 2) {
+        if response.code().is_none_or(|code| code / 100 != 2) {
             return false;
         }
         let Some(ack) = self.core.clients.acknowledged(tx, tag).map(<[u8]>::to_vec) else { return false };

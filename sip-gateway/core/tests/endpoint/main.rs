@@ -3,4 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod calls;
+mod carrier;
+mod dialogs;
+mod refusals;
+mod trunks;
 mod world;
