@@ -4,6 +4,7 @@
 
 pub mod config;
 mod daemon;
+mod entry;
 mod health;
 mod identity;
 mod lifecycle;
@@ -16,6 +17,7 @@ mod systemd;
 
 pub use config::{ConfigError, ConfigFile};
 pub use daemon::{Daemon, Deps, RunError, StartError};
+pub use entry::{AloneError, connect_bus, health_port, main, run_alone};
 pub use lifecycle::{Lifecycle, LifecycleSwitch, Reloads};
 pub use logging::{LogFormat, start_logging};
 pub use metrics::{Counter, Gauge, Metrics};

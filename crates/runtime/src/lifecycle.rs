@@ -1,6 +1,6 @@
 //! From start to end: ready, draining (first SIGTERM), stopping (second SIGTERM or the drain's deadline), reload (SIGHUP).
 use crate::config::ConfigFile;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,12 +16,20 @@ pub struct Lifecycle {
     phase: watch::Receiver<Phase>,
     config: watch::Receiver<Arc<ConfigFile>>,
     ready: Arc<watch::Sender<bool>>,
+    banner: Banner,
 }
+
+/// What the person who started the process should know, printed once all daemons are ready.
+type Banner = Arc<Mutex<Vec<String>>>;
+
+/// A banner is a screen, not a log.
+const MAX_BANNER_LINES: usize = 64;
 
 /// The side that gives the orders: the process's signal handler, or a test.
 pub struct LifecycleSwitch {
     phase: watch::Sender<Phase>,
     config: watch::Sender<Arc<ConfigFile>>,
+    banner: Banner,
 }
 
 /// New configurations, one after another.
@@ -31,7 +39,11 @@ pub struct Reloads {
 
 impl LifecycleSwitch {
     pub fn new(config: ConfigFile) -> Self {
-        Self { phase: watch::Sender::new(Phase::Running), config: watch::Sender::new(Arc::new(config)) }
+        Self {
+            phase: watch::Sender::new(Phase::Running),
+            config: watch::Sender::new(Arc::new(config)),
+            banner: Banner::default(),
+        }
     }
 
     /// A view for one daemon, with a readiness of its own.
@@ -40,6 +52,7 @@ impl LifecycleSwitch {
             phase: self.phase.subscribe(),
             config: self.config.subscribe(),
             ready: Arc::new(watch::Sender::new(false)),
+            banner: self.banner.clone(),
         }
     }
 
@@ -66,6 +79,11 @@ impl LifecycleSwitch {
     /// Hands a new configuration to whoever listens.
     pub fn reload(&self, config: ConfigFile) {
         self.config.send_replace(Arc::new(config));
+    }
+
+    /// What the daemons have said so far.
+    pub(crate) fn banner(&self) -> Vec<String> {
+        self.banner.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub fn config(&self) -> Arc<ConfigFile> {
@@ -106,6 +124,15 @@ impl Lifecycle {
 
     pub fn is_ready(&self) -> bool {
         *self.ready.borrow() && !self.is_draining()
+    }
+
+    /// One line for the person who started the process: an address to open, a port that is reachable from outside.
+    /// Said again (after a restart) it still stands there once.
+    pub fn say(&self, line: impl Into<String>) {
+        let (line, mut banner) = (line.into(), self.banner.lock().unwrap_or_else(PoisonError::into_inner));
+        if banner.len() < MAX_BANNER_LINES && !banner.contains(&line) {
+            banner.push(line);
+        }
     }
 
     /// Waits until the daemon has called itself ready.

@@ -115,8 +115,9 @@ impl Process {
         Ok(())
     }
 
-    /// Runs until SIGTERM, SIGINT or a daemon that fails too often. `on_ready` is called once, when all are ready.
-    pub fn run(self, bus: &Bus, on_ready: impl FnOnce() + Send + 'static) -> Result<ExitCode, ProcessError> {
+    /// Runs until SIGTERM, SIGINT or a daemon that fails too often. `on_ready` is called once, when all are ready, with
+    /// what they said for the banner.
+    pub fn run(self, bus: &Bus, on_ready: impl FnOnce(Vec<String>) + Send + 'static) -> Result<ExitCode, ProcessError> {
         let Self { runtime, switch, metrics, daemons, health_listen, drain_timeout, .. } = self;
         let checks: Vec<_> = daemons.iter().map(|d| d.check).collect();
         let lifecycles: Vec<_> = daemons.iter().map(|d| (d.kind, d.lifecycle.clone())).collect();
@@ -130,12 +131,13 @@ impl Process {
                 tokio::spawn(health::serve(listener, health.clone()));
             }
             let ends = start_threads(daemons)?;
+            let sayings = switch.clone();
             tokio::spawn(async move {
                 for (_, lifecycle) in &lifecycles {
                     lifecycle.ready().await;
                 }
                 crate::systemd::notify("READY=1");
-                on_ready();
+                on_ready(sayings.banner());
             });
             Ok(Conductor { switch, checks, drain_timeout, orders, ends, failed: false }.run().await)
         });

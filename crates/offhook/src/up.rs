@@ -1,0 +1,28 @@
+//! `offhook up`: every daemon in one process, each on its own thread, on the in-process bus.
+use anyhow::{Context, Result};
+use offhook_bus::Bus;
+use offhook_link::{InProcessTaps, TapForm};
+use offhook_runtime::{ConfigFile, Process, health_port};
+use std::path::Path;
+use std::process::ExitCode;
+
+pub fn up(path: Option<&Path>, dev: bool) -> Result<ExitCode> {
+    let config = ConfigFile::load(path)?;
+    let data_dir = config.storage()?.data_dir;
+    let bus = Bus::in_process(&config.bus()?.cluster).context("bus.cluster")?;
+    let taps = TapForm::InProcess(InProcessTaps::default());
+    let mut process = Process::new(config, health_port(None), dev)?;
+    process.add::<offhook_sfu::SfuDaemon>(&bus, &taps)?;
+    process.add::<offhook_sip::SipGateway>(&bus, &taps)?;
+    let code = process.run(&bus, move |lines| print_banner(&lines, &data_dir))?;
+    Ok(code)
+}
+
+/// For the person at the terminal; the log goes to standard error.
+fn print_banner(lines: &[String], data_dir: &Path) {
+    println!("\nOffhook is running. Data: {}", data_dir.display());
+    for line in lines {
+        println!("  {line}");
+    }
+    println!("Ctrl-C ends it: running calls first come to their end; pressed twice, at once.\n");
+}
