@@ -55,7 +55,7 @@ impl Daemon for SipGateway {
             tracing::info!(%address, "SIP over UDP");
         }
         let epoch = Instant::now();
-        let endpoint = SipEndpoint::new(endpoint_config(&config, &trunks, &sockets.addresses()), epoch.elapsed())
+        let endpoint = SipEndpoint::new(endpoint_config(&config, &trunks, &sockets.addresses()))
             .map_err(|e| StartError::new("use the trunks of the configuration", e))?;
         let (media, news) =
             MediaPool::start(config.media_threads, epoch).map_err(|e| StartError::new("start the media threads", e))?;

@@ -1,6 +1,7 @@
 //! Facts on their way into the outbox: written by a task of their own, so that a slow disk does not hold up signalling.
 
 use std::path::Path;
+use std::time::Duration;
 
 use offhook_bus::{Bus, Outbox, OutboxError, wall_now};
 use offhook_contract::{CallId, Fact, TenantId, UnixMs};
@@ -11,6 +12,8 @@ use crate::legs::Identity;
 
 /// Facts that may wait for the disk; then the gateway's task waits as well: facts are not lost.
 const WAITING: usize = 1_024;
+/// At the end, how long call-control may take to store the last facts.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 struct Waiting {
     tenant: TenantId,
@@ -47,11 +50,20 @@ impl Facts {
         self.outbox.pending()
     }
 
-    /// Waits until everything told is on disk.
+    /// Waits until everything told is on disk, and a moment longer for call-control to store it; what it has not stored
+    /// by then goes out with the next start.
     pub async fn close(self) {
         drop(self.queue);
         if let Err(error) = self.writer.await {
             tracing::error!(%error, "the facts' writer failed");
+        }
+        let stored = async {
+            while self.outbox.pending() > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if tokio::time::timeout(FAREWELL, stored).await.is_err() {
+            tracing::info!(facts = self.outbox.pending(), "facts wait in the outbox for the next start");
         }
     }
 }

@@ -225,10 +225,11 @@ impl Gateway {
             self.command_quietly(Command::HangUp { leg, cause: HangupCause::Drained });
         }
         self.command_quietly(Command::Drain);
+        let registered = self.trunks.iter().any(|t| t.plan.registration.is_some());
         let give_up = tokio::time::Instant::now() + LAST_WORDS;
         loop {
             self.pump().await;
-            if self.endpoint.is_idle() {
+            if self.endpoint.legs() == 0 && !registered {
                 break;
             }
             let wake = self.endpoint.poll_timeout().map_or(TICK, |at| at.saturating_sub(self.now()));

@@ -10,13 +10,18 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod config;
+mod daemon;
+mod events;
 mod facts;
 mod gate;
+mod gateway;
 mod incoming;
 mod legs;
 pub mod media;
 mod report;
+mod requests;
 mod sockets;
 mod trunks;
 
 pub use config::Config;
+pub use daemon::SipGateway;

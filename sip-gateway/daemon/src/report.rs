@@ -41,6 +41,8 @@ struct Gauges {
     trunks_down: Gauge,
 }
 
+type ReadStat = fn(&Stats) -> u64;
+
 struct Counters {
     trunk_received: Counter,
     trunk_sent: Counter,
@@ -49,7 +51,7 @@ struct Counters {
     link_refused: Counter,
     send_refused: Counter,
     news_lost: Counter,
-    sip: Vec<(Counter, fn(&Stats) -> u64)>,
+    sip: Vec<(Counter, ReadStat)>,
     sip_dropped: Counter,
 }
 
@@ -155,7 +157,7 @@ impl Gauges {
 impl Counters {
     fn new(metrics: &Metrics) -> Self {
         let counter = |name, help| metrics.counter(name, help);
-        let sip = |kind, read: fn(&Stats) -> u64| {
+        let sip = |kind, read: ReadStat| {
             let help = "SIP datagrams and messages, by what became of them.";
             (metrics.counter_with("sip_messages_total", help, &[("kind", kind)]), read)
         };

@@ -6,8 +6,10 @@ use offhook_wire_rtp::TelephoneEvent;
 
 /// A press whose end packets were all lost is over when nothing came for this long (RFC 4733 §2.5.2.2 leaves the time to us).
 const LOST_END: Duration = Duration::from_millis(200);
-/// Presses closer together than this are not made by a finger or an honest autodialler; the rest is dropped.
-const FASTEST: Duration = Duration::from_millis(25);
+/// Digits told at once at most (a number dialled by a machine and delayed on the way), and how fast that fills up again:
+/// 20 a second is more than any finger or autodialler makes. The rest is dropped.
+const BURST: u32 = 32;
+const REFILL: Duration = Duration::from_millis(50);
 
 /// A key that was pressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,10 +30,17 @@ struct Press {
 }
 
 /// Follows the presses of one stream. The timestamp names a press: all its packets carry the same.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct DigitReceiver {
     press: Option<Press>,
-    told_at: Option<Duration>,
+    allowance: u32,
+    filled: Duration,
+}
+
+impl Default for DigitReceiver {
+    fn default() -> Self {
+        Self { press: None, allowance: BURST, filled: Duration::ZERO }
+    }
 }
 
 impl DigitReceiver {
@@ -79,11 +88,16 @@ impl DigitReceiver {
         press.told = true;
         let key = press.key?;
         let duration_ms = press.ticks / (super::RATE / 1_000);
-        if self.told_at.is_some_and(|at| now.saturating_sub(at) < FASTEST) {
-            return None;
-        }
-        self.told_at = Some(now);
+        self.refill(now);
+        self.allowance = self.allowance.checked_sub(1)?;
         Some(Digit { key, duration_ms })
+    }
+
+    fn refill(&mut self, now: Duration) {
+        let units = now.saturating_sub(self.filled).as_millis() / REFILL.as_millis();
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        self.filled += REFILL * units;
+        self.allowance = self.allowance.saturating_add(units).min(BURST);
     }
 }
 
@@ -145,7 +159,19 @@ mod tests {
     fn a_flood_of_presses_is_thinned() {
         let mut receiver = DigitReceiver::default();
         let told = (0..1_000u32).filter_map(|n| receiver.packet(ms(u64::from(n)), n * 8, event('9', 8, true))).count();
-        assert!(told <= 41, "{told}");
+        assert!((32..=53).contains(&told), "{told}");
+    }
+
+    #[test]
+    fn a_number_that_arrives_all_at_once_is_told_whole() {
+        let mut receiver = DigitReceiver::default();
+        let told: String = "00493012345678#"
+            .chars()
+            .enumerate()
+            .filter_map(|(n, key)| receiver.packet(ms(5), n as u32 * 1_600, event(key, 800, true)))
+            .map(|digit| digit.key)
+            .collect();
+        assert_eq!(told, "00493012345678#");
     }
 
     #[test]
