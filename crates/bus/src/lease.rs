@@ -25,7 +25,7 @@ pub enum LeaseError {
     Name(String),
     #[error("a lease lives between {MIN_TTL:?} and {MAX_TTL:?}")]
     TimeToLive,
-    #[error("the bus is not connected")]
+    #[error("the bus is not connected, or does not answer")]
     Disconnected,
     #[error("the bus server refused: {0}")]
     Server(String),
@@ -43,6 +43,9 @@ pub struct Lease {
 struct LeaseRow {
     ttl_ms: u64,
 }
+
+/// Names remembered; beyond this the memory starts anew, which only makes contenders wait once more.
+const MAX_NAMES: usize = 16_384;
 
 /// What this process knows about leases: when it saw which revision, and which expired ones were its own.
 #[derive(Default)]
@@ -66,6 +69,9 @@ impl LeaseMemory {
     fn wait(&self, name: &str, revision: u64, ttl: Duration, connected_since: Instant) -> Duration {
         let mut names = self.names();
         let now = Instant::now();
+        if names.len() >= MAX_NAMES {
+            names.clear();
+        }
         let seen = names.entry(name.to_owned()).or_insert(Seen { revision, since: now, ours: false });
         if seen.revision != revision {
             *seen = Seen { revision, since: now, ours: false };

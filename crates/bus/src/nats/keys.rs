@@ -25,6 +25,9 @@ pub(super) struct Buckets {
     names: [(Bucket, String); 2],
     open: Mutex<HashMap<Bucket, Opened>>,
     runtime: Handle,
+    /// Call-control makes the buckets; the others wait for it. Whoever may create a stream could have its messages
+    /// delivered to subjects on which its own user may not publish, so the others' users may not.
+    may_create: bool,
 }
 
 #[derive(Clone)]
@@ -35,11 +38,11 @@ struct Opened {
 }
 
 impl Buckets {
-    pub(super) fn new(client: Client, link: Arc<Link>, subjects: &Subjects, runtime: Handle) -> Self {
+    pub(super) fn new(client: Client, link: Arc<Link>, subjects: &Subjects, runtime: Handle, may_create: bool) -> Self {
         let mut jetstream = jetstream::new(client);
         jetstream.set_timeout(TIMEOUT);
         let names = [Bucket::Nodes, Bucket::Leases].map(|bucket| (bucket, subjects.bucket(bucket)));
-        Self { jetstream, link, names, open: Mutex::default(), runtime }
+        Self { jetstream, link, names, open: Mutex::default(), runtime, may_create }
     }
 
     async fn opened(&self, bucket: Bucket) -> Result<Opened, KeyError> {
@@ -59,7 +62,7 @@ impl Buckets {
     }
 
     async fn open_or_create(&self, bucket: Bucket, name: &str, life: u64) -> Result<Opened, KeyError> {
-        if self.jetstream.get_stream(format!("KV_{name}")).await.is_err() {
+        if self.may_create && self.jetstream.get_stream(format!("KV_{name}")).await.is_err() {
             self.jetstream.create_stream(stream_config(bucket, name)).await.map_err(|error| {
                 TransportError::Server(format!("bucket {name} (is the server started with JetStream?): {error}"))
             })?;

@@ -77,7 +77,7 @@ impl Bus {
         let link = Arc::new(Link::default());
         let connect = prepare(&options, &addresses, link.clone())?;
         let client = connect.connect(addresses).await.map_err(ConnectError::Prepare)?;
-        let transport = NatsTransport::start(client, link, &subjects);
+        let transport = NatsTransport::start(client, link, &subjects, options.kind == DaemonKind::Control);
         Ok(Self::over(Box::new(transport), subjects))
     }
 }

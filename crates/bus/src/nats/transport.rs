@@ -78,11 +78,11 @@ pub(super) struct NatsTransport {
 }
 
 impl NatsTransport {
-    pub(super) fn start(client: Client, link: Arc<Link>, subjects: &Subjects) -> Self {
+    pub(super) fn start(client: Client, link: Arc<Link>, subjects: &Subjects, may_create: bool) -> Self {
         let (outgoing, queue) = mpsc::channel(OUTGOING);
         let runtime = Handle::current();
         runtime.spawn(send_outgoing(client.clone(), queue));
-        let buckets = Arc::new(Buckets::new(client.clone(), link.clone(), subjects, runtime.clone()));
+        let buckets = Arc::new(Buckets::new(client.clone(), link.clone(), subjects, runtime.clone(), may_create));
         Self { client, link, outgoing, buckets, runtime }
     }
 
