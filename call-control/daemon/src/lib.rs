@@ -1,1 +1,21 @@
-//! offhook-control
+//! The call-control daemon: the switchboard with its database, its bus, the HTTP and WebSocket API and the pages.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod admin;
+mod config;
+mod daemon;
+mod door;
+mod engine;
+mod fetcher;
+mod http;
+mod ice;
+mod passwords;
+mod secrets;
+pub mod store;
+mod tokens;
+mod writer;
+
+pub use config::{Certificate, Config, Limits, Turn};
+pub use daemon::Control;
+pub use http::routes::{Access, ROUTES, Route};

@@ -1,0 +1,200 @@
+//! What the command line does with tenants, users, numbers and keys, beside a running call-control or without one.
+use crate::passwords;
+use crate::secrets::{SecretError, random};
+use crate::store::{ApiKeyRow, NewNumber, NewUser, NumberRow, Store, StoreError, TenantRow, UserRow};
+use crate::tokens::{self, Tokens};
+use offhook_bus::{new_message_id, wall_now};
+use offhook_contract::dial::NumberError;
+use offhook_contract::{PhoneNumber, Secret, TenantId};
+use offhook_control_core::{RecordingMode, UserId};
+use offhook_runtime::ConfigFile;
+use std::net::SocketAddr;
+use std::path::Path;
+
+pub const DEV_TENANT: &str = "dev";
+/// Login, name, extension.
+const DEV_USERS: [(&str, &str, &str); 2] = [("alice", "Alice", "101"), ("bob", "Bob", "102")];
+
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    #[error(transparent)]
+    Password(#[from] passwords::PasswordError),
+    #[error("{0}")]
+    Invalid(String),
+    #[error(transparent)]
+    Number(#[from] NumberError),
+    #[error("no token can be made")]
+    Token,
+}
+
+/// The database of a call-control, for administration.
+pub struct Admin {
+    store: Store,
+}
+
+#[derive(Debug, Clone)]
+pub struct UserWish {
+    pub login: String,
+    pub name: String,
+    pub extension: String,
+    /// Absent: the user cannot sign in with a password.
+    pub password: Option<String>,
+}
+
+impl Admin {
+    /// `data_dir` is call-control's own directory (`<storage.data_dir>/control`); `url` is `[storage] database_url`.
+    pub async fn open(url: &Secret, data_dir: &Path) -> Result<Self, AdminError> {
+        Ok(Self { store: Store::open(url, data_dir).await? })
+    }
+
+    /// The same for the database that a configuration names.
+    pub async fn for_config(file: &ConfigFile) -> Result<Self, AdminError> {
+        let storage = file.storage().map_err(|e| AdminError::Invalid(e.to_string()))?;
+        let data_dir = storage.data_dir.join("control");
+        std::fs::create_dir_all(&data_dir).map_err(|source| SecretError::File { path: data_dir.clone(), source })?;
+        Self::open(&storage.database_url, &data_dir).await
+    }
+
+    pub(crate) fn over(store: Store) -> Self {
+        Self { store }
+    }
+
+    pub async fn add_tenant(&self, id: &str, name: &str, recording: RecordingMode) -> Result<TenantRow, AdminError> {
+        let id = TenantId::parse(id).map_err(|e| AdminError::Invalid(e.to_string()))?;
+        let tenant = TenantRow { id, name: short("name", name)?, recording };
+        self.store.add_tenant(&tenant, wall_now()).await?;
+        Ok(tenant)
+    }
+
+    pub async fn tenants(&self) -> Result<Vec<TenantRow>, AdminError> {
+        Ok(self.store.tenants().await?)
+    }
+
+    pub async fn add_user(&self, tenant: &TenantId, wish: UserWish) -> Result<UserRow, AdminError> {
+        let extension = wish.extension.trim().to_owned();
+        if !(2..=6).contains(&extension.len()) || !extension.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(AdminError::Invalid("an extension has 2 to 6 digits".to_owned()));
+        }
+        let login = short("login", &wish.login)?;
+        let password_hash = match wish.password {
+            Some(password) => Some(passwords::hash(password).await?),
+            None => None,
+        };
+        let id = UserId::new(new_message_id().as_str());
+        let name = short("name", &wish.name)?;
+        let user = NewUser { id: id.clone(), login, name, extension, password_hash, created: wall_now() };
+        self.store.add_user(tenant, &user).await?;
+        self.store.user(tenant, &id).await?.ok_or(AdminError::Store(StoreError::Missing("user")))
+    }
+
+    pub async fn users(&self, tenant: &TenantId) -> Result<Vec<UserRow>, AdminError> {
+        self.store.tenant(tenant).await?.ok_or(StoreError::Missing("tenant"))?;
+        Ok(self.store.users(tenant).await?)
+    }
+
+    /// Calls to `number` ring the user with this extension. `recording` beats the tenant's setting.
+    pub async fn add_number(
+        &self,
+        tenant: &TenantId,
+        number: &str,
+        extension: &str,
+        recording: Option<RecordingMode>,
+    ) -> Result<NumberRow, AdminError> {
+        let number = PhoneNumber::try_from(number.replace([' ', '-', '(', ')', '.'], ""))?;
+        let user = self.store.user_by_extension(tenant, extension).await?.ok_or(StoreError::Missing("extension"))?;
+        let new = NewNumber { number: number.clone(), user: user.id.clone(), recording, created: wall_now() };
+        self.store.add_number(tenant, &new).await?;
+        Ok(NumberRow { number, user: user.id, recording })
+    }
+
+    pub async fn numbers(&self, tenant: &TenantId) -> Result<Vec<NumberRow>, AdminError> {
+        self.store.tenant(tenant).await?.ok_or(StoreError::Missing("tenant"))?;
+        Ok(self.store.numbers(tenant).await?)
+    }
+
+    pub async fn set_recording_mode(&self, tenant: &TenantId, mode: RecordingMode) -> Result<(), AdminError> {
+        self.store.tenant(tenant).await?.ok_or(StoreError::Missing("tenant"))?;
+        Ok(self.store.set_recording_mode(tenant, mode).await?)
+    }
+
+    /// A new API key of the tenant, shown this once.
+    pub async fn create_api_key(&self, tenant: &TenantId, name: &str) -> Result<Secret, AdminError> {
+        let (key, prefix) = tokens::new_api_key()?;
+        let id = tokens::hex(&random::<8>()?);
+        let row = ApiKeyRow { tenant: tenant.clone(), id, name: short("name", name)? };
+        self.store.add_api_key(&row, &prefix, &tokens::hash(&key), wall_now()).await?;
+        Ok(Secret::new(key))
+    }
+
+    /// A short-lived access token of a user, signed with the key in `data_dir`.
+    pub async fn create_token(&self, login: &str, data_dir: &Path) -> Result<Secret, AdminError> {
+        let user = self.store.user_by_login(login).await?.ok_or(StoreError::Missing("user"))?;
+        let tokens = Tokens::open(data_dir, tokens::MAX_ACCESS_TOKEN_S)?;
+        let token = tokens.issue(&user.tenant, &user.id, wall_now()).map_err(|_| AdminError::Token)?;
+        Ok(Secret::new(token))
+    }
+
+    /// The tenant and users of `--dev`; what is there already stays as it is.
+    pub async fn seed_dev(&self) -> Result<TenantId, AdminError> {
+        let tenant = TenantId::parse(DEV_TENANT).map_err(|e| AdminError::Invalid(e.to_string()))?;
+        if self.store.tenant(&tenant).await?.is_none() {
+            let row =
+                TenantRow { id: tenant.clone(), name: "Development".to_owned(), recording: RecordingMode::OnDemand };
+            self.store.add_tenant(&row, wall_now()).await?;
+        }
+        for (login, name, extension) in DEV_USERS {
+            if self.store.user_by_extension(&tenant, extension).await?.is_none() {
+                let wish =
+                    UserWish { login: login.into(), name: name.into(), extension: extension.into(), password: None };
+                self.add_user(&tenant, wish).await?;
+            }
+        }
+        Ok(tenant)
+    }
+
+    /// Gives each number of the dev tenant's trunks to the first user, so that a `[[trunk]]` can be called at once.
+    pub async fn seed_dev_numbers(&self, tenant: &TenantId, numbers: &[PhoneNumber]) -> Result<(), AdminError> {
+        let (_, _, extension) = DEV_USERS[0];
+        let Some(user) = self.store.user_by_extension(tenant, extension).await? else { return Ok(()) };
+        for number in numbers {
+            if self.store.number(tenant, number).await?.is_none() {
+                let new =
+                    NewNumber { number: number.clone(), user: user.id.clone(), recording: None, created: wall_now() };
+                self.store.add_number(tenant, &new).await?;
+            }
+        }
+        Ok(())
+    }
+
+    pub async fn close(&self) {
+        self.store.close().await;
+    }
+}
+
+fn short(what: &str, text: &str) -> Result<String, AdminError> {
+    let text = text.trim();
+    let fine = (1..=64).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+    if fine { Ok(text.to_owned()) } else { Err(AdminError::Invalid(format!("a {what} has 1 to 64 characters"))) }
+}
+
+/// The lines that `offhook up` prints about the pages.
+pub fn banner(file: &ConfigFile, dev: bool) -> Vec<String> {
+    let Ok(config) = crate::Config::read(file) else { return Vec::new() };
+    let scheme = if matches!(config.certificate, crate::Certificate::Plain) { "http" } else { "https" };
+    let address = |a: &SocketAddr| format!("  Softphone and API   {scheme}://{a}/");
+    let mut lines: Vec<String> = config.listen.iter().map(address).collect();
+    if dev {
+        for (_, name, extension) in DEV_USERS {
+            lines.push(format!("  {name:<6} extension {extension}   one click to sign in (only under --dev)"));
+        }
+        lines.push("  Dial *43 for the echo test".to_owned());
+    }
+    for trunk in &config.policy.trunks {
+        lines.push(format!("  Trunk {}   tenant {}", trunk.name, trunk.tenant));
+    }
+    lines
+}

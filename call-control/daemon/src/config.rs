@@ -1,0 +1,279 @@
+//! `[control]` and what call-control reads of the other sections, checked once.
+use offhook_contract::audio::PromptName;
+use offhook_contract::{PhoneNumber, Secret, TenantId, TrunkName};
+use offhook_control_core::{Policy, TrunkRule};
+use offhook_runtime::{ConfigError, ConfigFile, config};
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub listen: Vec<SocketAddr>,
+    pub certificate: Certificate,
+    pub trusted_proxies: Vec<IpAddr>,
+    pub allowed_origins: Vec<String>,
+    pub access_token_s: u64,
+    pub limits: Limits,
+    pub turn: Option<Turn>,
+    pub policy: Policy,
+    /// Empty: SQLite.
+    pub database_url: Secret,
+    /// The numbers of every tenant's trunks.
+    numbers: HashMap<TenantId, Vec<PhoneNumber>>,
+}
+
+/// How the API and the pages are served.
+#[derive(Debug, Clone)]
+pub enum Certificate {
+    /// Loopback only, or behind a trusted proxy that speaks TLS.
+    Plain,
+    Files {
+        certificate: PathBuf,
+        key: PathBuf,
+    },
+    Acme {
+        domains: Vec<String>,
+        contact: Option<String>,
+        directory: Option<String>,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub struct Turn {
+    pub urls: Vec<String>,
+    pub secret: Secret,
+}
+
+/// Against floods; per source address unless it says otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    pub requests_per_s: u32,
+    pub requests_burst: u32,
+    pub auth_failures_per_minute: u32,
+    pub connections: usize,
+    pub connections_in_all: usize,
+    pub websockets_per_user: usize,
+    pub commands_per_s: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            requests_per_s: 20,
+            requests_burst: 60,
+            auth_failures_per_minute: 10,
+            connections: 64,
+            connections_in_all: 4_000,
+            websockets_per_user: 16,
+            commands_per_s: 50,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawControl {
+    listen: Vec<SocketAddr>,
+    trusted_proxies: Vec<IpAddr>,
+    allowed_origins: Vec<String>,
+    access_token_s: u64,
+    ring_timeout_s: u64,
+    page_grace_s: u64,
+    max_calls: usize,
+    max_calls_per_user: usize,
+    prompt_language: String,
+    beep_level_dbfs: f32,
+    beep_period_s: u32,
+    limits: Limits,
+}
+
+impl Default for RawControl {
+    fn default() -> Self {
+        let policy = Policy::default();
+        Self {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 8080))],
+            trusted_proxies: Vec::new(),
+            allowed_origins: Vec::new(),
+            access_token_s: 600,
+            ring_timeout_s: policy.ring_timeout.as_secs(),
+            page_grace_s: policy.page_grace.as_secs(),
+            max_calls: policy.max_calls,
+            max_calls_per_user: policy.max_calls_per_user,
+            prompt_language: policy.notice.language,
+            beep_level_dbfs: policy.beep.level_dbfs,
+            beep_period_s: policy.beep.period_ms / 1000,
+            limits: Limits::default(),
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawTurn {
+    urls: Vec<String>,
+    secret: Secret,
+}
+
+/// The gateway's keys are the gateway's to check.
+#[derive(Debug, Deserialize)]
+struct RawTrunk {
+    name: TrunkName,
+    tenant: TenantId,
+    #[serde(default)]
+    emergency: bool,
+    #[serde(default)]
+    numbers: Vec<PhoneNumber>,
+}
+
+impl Config {
+    pub fn read(file: &ConfigFile) -> Result<Self, ConfigError> {
+        let raw: RawControl = file.section("control")?;
+        check_ranges(file, &raw)?;
+        let certificate = certificate(file.tls()?);
+        let outside = raw.listen.iter().find(|a| !a.ip().is_loopback());
+        if let (Some(_), Certificate::Plain, true) = (outside, &certificate, raw.trusted_proxies.is_empty()) {
+            return Err(file.refusal(
+                "control.listen",
+                "off loopback the API and the pages are served over TLS only, for browsers give no microphone otherwise: \
+                 set [tls] certificate and key, or [tls] acme_domains, or name the TLS proxy in front in control.trusted_proxies",
+            ));
+        }
+        let trunks: Vec<RawTrunk> = file.trunks()?;
+        let mut numbers: HashMap<TenantId, Vec<PhoneNumber>> = HashMap::new();
+        for trunk in &trunks {
+            numbers.entry(trunk.tenant.clone()).or_default().extend(trunk.numbers.iter().cloned());
+        }
+        Ok(Self {
+            policy: policy(file, &raw, trunks)?,
+            numbers,
+            listen: raw.listen,
+            certificate,
+            trusted_proxies: raw.trusted_proxies,
+            allowed_origins: raw.allowed_origins,
+            access_token_s: raw.access_token_s,
+            limits: raw.limits,
+            turn: turn(file)?,
+            database_url: file.storage()?.database_url,
+        })
+    }
+
+    pub fn numbers_of(&self, tenant: &TenantId) -> &[PhoneNumber] {
+        self.numbers.get(tenant).map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+fn certificate(tls: config::Tls) -> Certificate {
+    match (tls.certificate, tls.key) {
+        (Some(certificate), Some(key)) => Certificate::Files { certificate, key },
+        _ if !tls.acme_domains.is_empty() => {
+            Certificate::Acme { domains: tls.acme_domains, contact: tls.acme_contact, directory: tls.acme_directory }
+        }
+        _ => Certificate::Plain,
+    }
+}
+
+fn check_ranges(file: &ConfigFile, raw: &RawControl) -> Result<(), ConfigError> {
+    let within = |path: &str, expected: &str, fine: bool| if fine { Ok(()) } else { Err(file.refusal(path, expected)) };
+    let longest = crate::tokens::MAX_ACCESS_TOKEN_S;
+    within("control.listen", "one address or more", !raw.listen.is_empty())?;
+    within("control.access_token_s", "60 to 900", (60..=longest).contains(&raw.access_token_s))?;
+    within("control.ring_timeout_s", "5 to 300", (5..=300).contains(&raw.ring_timeout_s))?;
+    within("control.page_grace_s", "5 to 120", (5..=120).contains(&raw.page_grace_s))?;
+    within("control.max_calls", "1 to 10000", (1..=10_000).contains(&raw.max_calls))?;
+    within("control.max_calls_per_user", "1 to 100", (1..=100).contains(&raw.max_calls_per_user))?;
+    within("control.beep_level_dbfs", "-40 to -6", (-40.0..=-6.0).contains(&raw.beep_level_dbfs))?;
+    within("control.beep_period_s", "5 to 120", (5..=120).contains(&raw.beep_period_s))?;
+    let word = |c: u8| c.is_ascii_alphanumeric() || c == b'-';
+    let language = &raw.prompt_language;
+    within("control.prompt_language", "a language such as \"en\"", !language.is_empty() && language.bytes().all(word))?;
+    let origin = |o: &String| (o.starts_with("https://") || o.starts_with("http://")) && !o.ends_with('/');
+    within(
+        "control.allowed_origins",
+        "origins such as \"https://phone.example.org\", without a path",
+        raw.allowed_origins.iter().all(origin),
+    )?;
+    let limits = &raw.limits;
+    within("control.limits.requests_per_s", "1 to 10000", (1..=10_000).contains(&limits.requests_per_s))?;
+    within("control.limits.requests_burst", "1 to 10000", (1..=10_000).contains(&limits.requests_burst))?;
+    within("control.limits.commands_per_s", "1 to 1000", (1..=1_000).contains(&limits.commands_per_s))
+}
+
+fn policy(file: &ConfigFile, raw: &RawControl, trunks: Vec<RawTrunk>) -> Result<Policy, ConfigError> {
+    let dial = file.dial()?;
+    let trunks = trunks.into_iter();
+    let defaults = Policy::default();
+    let mut beep = defaults.beep;
+    (beep.level_dbfs, beep.period_ms) = (raw.beep_level_dbfs, raw.beep_period_s * 1000);
+    Ok(Policy {
+        ring_timeout: Duration::from_secs(raw.ring_timeout_s),
+        page_grace: Duration::from_secs(raw.page_grace_s),
+        max_calls: raw.max_calls,
+        max_calls_per_user: raw.max_calls_per_user,
+        dial: dial.rules,
+        numbering: dial.numbering,
+        trunks: trunks.map(|t| TrunkRule { name: t.name, tenant: t.tenant, emergency: t.emergency }).collect(),
+        notice: PromptName { name: "recorded".into(), language: raw.prompt_language.clone() },
+        beep,
+        ..defaults
+    })
+}
+
+fn turn(file: &ConfigFile) -> Result<Option<Turn>, ConfigError> {
+    let raw: RawTurn = file.section("turn")?;
+    let fine = |url: &String| ["turn:", "turns:", "stun:", "stuns:"].iter().any(|scheme| url.starts_with(scheme));
+    if !raw.urls.iter().all(fine) {
+        return Err(file.refusal("turn.urls", "addresses such as \"turn:turn.example.org:3478?transport=udp\""));
+    }
+    if !raw.urls.is_empty() && raw.secret.is_empty() {
+        return Err(file.refusal("turn.secret", "the secret that the TURN server was given (static-auth-secret)"));
+    }
+    Ok((!raw.urls.is_empty()).then_some(Turn { urls: raw.urls, secret: raw.secret }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, String> {
+        let file = ConfigFile::parse("offhook.toml", text, []).map_err(|e| e.to_string())?;
+        Config::read(&file).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn nothing_at_all_is_a_configuration_for_loopback() {
+        let config = read("").unwrap();
+        assert!(config.listen.iter().all(|a| a.ip().is_loopback()));
+        assert!(config.turn.is_none() && config.policy.trunks.is_empty());
+    }
+
+    #[test]
+    fn plain_http_off_loopback_is_refused_with_the_reason() {
+        let open = "[control]\nlisten = [\"0.0.0.0:8080\"]\n";
+        let refused = read(open).unwrap_err();
+        assert!(refused.contains("control.listen") && refused.contains("over TLS only"), "{refused}");
+        assert!(read(&format!("{open}trusted_proxies = [\"10.0.0.1\"]\n")).is_ok());
+        assert!(read(&format!("{open}[tls]\ncertificate = \"a\"\nkey = \"b\"\n")).is_ok());
+        assert!(read(&format!("{open}[tls]\nacme_domains = [\"phone.example.org\"]\n")).is_ok());
+    }
+
+    #[test]
+    fn unknown_keys_and_values_out_of_range_name_their_path() {
+        assert!(read("[control]\nlisten_on = []\n").unwrap_err().contains("listen_on"));
+        assert!(read("[control]\naccess_token_s = 86400\n").unwrap_err().contains("60 to 900"));
+        assert!(read("[turn]\nurls = [\"turn:a\"]\n").unwrap_err().contains("turn.secret"));
+        assert!(read("[turn]\nurls = [\"http://a\"]\nsecret = \"x\"\n").unwrap_err().contains("turn.urls"));
+    }
+
+    #[test]
+    fn a_trunk_gives_its_tenant_calls_and_emergencies() {
+        let text = "[[trunk]]\nname = \"t\"\ntenant = \"a\"\naddress = \"192.0.2.1\"\nemergency = true\n";
+        let policy = read(text).unwrap().policy;
+        let tenant = TenantId::parse("a").unwrap();
+        assert!(policy.emergency_calls(&tenant) && policy.outbound_calls(&tenant));
+        assert!(!policy.outbound_calls(&TenantId::parse("b").unwrap()));
+    }
+}

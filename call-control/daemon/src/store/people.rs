@@ -1,0 +1,270 @@
+//! Tenants, users, numbers and API keys.
+use super::{Store, StoreError, i64_of, is_unique_violation, parsed, parsed_opt};
+use offhook_contract::{PhoneNumber, TenantId, UnixMs};
+use offhook_control_core::{RecordingMode, User, UserId};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantRow {
+    pub id: TenantId,
+    pub name: String,
+    pub recording: RecordingMode,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserRow {
+    pub tenant: TenantId,
+    pub id: UserId,
+    pub login: String,
+    pub name: String,
+    pub extension: String,
+    /// Argon2, in PHC form; absent for users who cannot sign in with a password.
+    pub password_hash: Option<String>,
+}
+
+impl UserRow {
+    pub fn user(&self) -> User {
+        User { id: self.id.clone(), name: self.name.clone(), extension: self.extension.clone() }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct NewUser {
+    pub id: UserId,
+    pub login: String,
+    pub name: String,
+    pub extension: String,
+    pub password_hash: Option<String>,
+    pub created: UnixMs,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NumberRow {
+    pub number: PhoneNumber,
+    pub user: UserId,
+    /// Absent: as the tenant has it.
+    pub recording: Option<RecordingMode>,
+}
+
+#[derive(Debug, Clone)]
+pub struct NewNumber {
+    pub number: PhoneNumber,
+    pub user: UserId,
+    pub recording: Option<RecordingMode>,
+    pub created: UnixMs,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKeyRow {
+    pub tenant: TenantId,
+    pub id: String,
+    pub name: String,
+}
+
+fn user_row(row: &AnyRow) -> Result<UserRow, StoreError> {
+    Ok(UserRow {
+        tenant: parsed(row, "tenant", |t| TenantId::parse(t).ok())?,
+        id: UserId::new(row.try_get::<String, _>("id")?),
+        login: row.try_get("login")?,
+        name: row.try_get("name")?,
+        extension: row.try_get("extension")?,
+        password_hash: row.try_get("password_hash")?,
+    })
+}
+
+fn tenant_row(row: &AnyRow) -> Result<TenantRow, StoreError> {
+    Ok(TenantRow {
+        id: parsed(row, "tenant", |t| TenantId::parse(t).ok())?,
+        name: row.try_get("name")?,
+        recording: parsed(row, "recording_mode", RecordingMode::parse)?,
+    })
+}
+
+/// A unique key that is taken becomes the answer "exists already".
+fn taken(what: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
+    move |error| if is_unique_violation(&error) { StoreError::Exists(what) } else { StoreError::Database(error) }
+}
+
+impl Store {
+    pub async fn add_tenant(&self, tenant: &TenantRow, created: UnixMs) -> Result<(), StoreError> {
+        sqlx::query("INSERT INTO tenant (tenant, name, created_ms, recording_mode) VALUES ($1, $2, $3, $4)")
+            .bind(tenant.id.as_str())
+            .bind(tenant.name.as_str())
+            .bind(i64_of(created.0))
+            .bind(tenant.recording.as_str())
+            .execute(&self.write)
+            .await
+            .map_err(taken("a tenant of this name"))?;
+        Ok(())
+    }
+
+    /// For the operator's command line only.
+    pub async fn tenants(&self) -> Result<Vec<TenantRow>, StoreError> {
+        let rows = sqlx::query("SELECT tenant, name, recording_mode FROM tenant ORDER BY tenant")
+            .fetch_all(&self.read)
+            .await?;
+        rows.iter().map(tenant_row).collect()
+    }
+
+    pub async fn tenant(&self, tenant: &TenantId) -> Result<Option<TenantRow>, StoreError> {
+        let row = sqlx::query("SELECT tenant, name, recording_mode FROM tenant WHERE tenant = $1")
+            .bind(tenant.as_str())
+            .fetch_optional(&self.read)
+            .await?;
+        row.as_ref().map(tenant_row).transpose()
+    }
+
+    pub async fn set_recording_mode(&self, tenant: &TenantId, mode: RecordingMode) -> Result<(), StoreError> {
+        sqlx::query("UPDATE tenant SET recording_mode = $2 WHERE tenant = $1")
+            .bind(tenant.as_str())
+            .bind(mode.as_str())
+            .execute(&self.write)
+            .await?;
+        Ok(())
+    }
+
+    pub async fn add_user(&self, tenant: &TenantId, user: &NewUser) -> Result<(), StoreError> {
+        self.tenant(tenant).await?.ok_or(StoreError::Missing("tenant"))?;
+        sqlx::query(
+            "INSERT INTO \"user\" (tenant, id, login, name, extension, password_hash, created_ms) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        )
+        .bind(tenant.as_str())
+        .bind(user.id.as_str())
+        .bind(user.login.as_str())
+        .bind(user.name.as_str())
+        .bind(user.extension.as_str())
+        .bind(user.password_hash.clone())
+        .bind(i64_of(user.created.0))
+        .execute(&self.write)
+        .await
+        .map_err(taken("a user with this login or extension"))?;
+        Ok(())
+    }
+
+    pub async fn users(&self, tenant: &TenantId) -> Result<Vec<UserRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT tenant, id, login, name, extension, password_hash FROM \"user\" \
+             WHERE tenant = $1 AND disabled_ms IS NULL ORDER BY extension",
+        )
+        .bind(tenant.as_str())
+        .fetch_all(&self.read)
+        .await?;
+        rows.iter().map(user_row).collect()
+    }
+
+    /// At sign-in the tenant is not known yet: logins are unique among all.
+    pub async fn user_by_login(&self, login: &str) -> Result<Option<UserRow>, StoreError> {
+        let row = sqlx::query(
+            "SELECT tenant, id, login, name, extension, password_hash FROM \"user\" \
+             WHERE login = $1 AND disabled_ms IS NULL",
+        )
+        .bind(login)
+        .fetch_optional(&self.read)
+        .await?;
+        row.as_ref().map(user_row).transpose()
+    }
+
+    pub async fn user(&self, tenant: &TenantId, id: &UserId) -> Result<Option<UserRow>, StoreError> {
+        let row = sqlx::query(
+            "SELECT tenant, id, login, name, extension, password_hash FROM \"user\" \
+             WHERE tenant = $1 AND id = $2 AND disabled_ms IS NULL",
+        )
+        .bind(tenant.as_str())
+        .bind(id.as_str())
+        .fetch_optional(&self.read)
+        .await?;
+        row.as_ref().map(user_row).transpose()
+    }
+
+    pub async fn user_by_extension(&self, tenant: &TenantId, extension: &str) -> Result<Option<UserRow>, StoreError> {
+        let row = sqlx::query(
+            "SELECT tenant, id, login, name, extension, password_hash FROM \"user\" \
+             WHERE tenant = $1 AND extension = $2 AND disabled_ms IS NULL",
+        )
+        .bind(tenant.as_str())
+        .bind(extension)
+        .fetch_optional(&self.read)
+        .await?;
+        row.as_ref().map(user_row).transpose()
+    }
+
+    pub async fn add_number(&self, tenant: &TenantId, number: &NewNumber) -> Result<(), StoreError> {
+        self.user(tenant, &number.user).await?.ok_or(StoreError::Missing("user"))?;
+        sqlx::query(
+            "INSERT INTO number (tenant, number, user_id, recording_mode, created_ms) VALUES ($1, $2, $3, $4, $5)",
+        )
+        .bind(tenant.as_str())
+        .bind(number.number.e164())
+        .bind(number.user.as_str())
+        .bind(number.recording.map(|m| m.as_str().to_owned()))
+        .bind(i64_of(number.created.0))
+        .execute(&self.write)
+        .await
+        .map_err(taken("this number"))?;
+        Ok(())
+    }
+
+    pub async fn numbers(&self, tenant: &TenantId) -> Result<Vec<NumberRow>, StoreError> {
+        let rows = sqlx::query("SELECT number, user_id, recording_mode FROM number WHERE tenant = $1 ORDER BY number")
+            .bind(tenant.as_str())
+            .fetch_all(&self.read)
+            .await?;
+        rows.iter().map(number_row).collect()
+    }
+
+    pub async fn number(&self, tenant: &TenantId, number: &PhoneNumber) -> Result<Option<NumberRow>, StoreError> {
+        let row = sqlx::query("SELECT number, user_id, recording_mode FROM number WHERE tenant = $1 AND number = $2")
+            .bind(tenant.as_str())
+            .bind(number.e164())
+            .fetch_optional(&self.read)
+            .await?;
+        row.as_ref().map(number_row).transpose()
+    }
+
+    pub async fn add_api_key(
+        &self,
+        key: &ApiKeyRow,
+        prefix: &str,
+        hash: &str,
+        created: UnixMs,
+    ) -> Result<(), StoreError> {
+        self.tenant(&key.tenant).await?.ok_or(StoreError::Missing("tenant"))?;
+        sqlx::query("INSERT INTO api_key (tenant, id, name, prefix, hash, created_ms) VALUES ($1, $2, $3, $4, $5, $6)")
+            .bind(key.tenant.as_str())
+            .bind(key.id.as_str())
+            .bind(key.name.as_str())
+            .bind(prefix)
+            .bind(hash)
+            .bind(i64_of(created.0))
+            .execute(&self.write)
+            .await
+            .map_err(taken("this key"))?;
+        Ok(())
+    }
+
+    /// The hash of 256 random bits names its key and its tenant.
+    pub async fn api_key_by_hash(&self, hash: &str) -> Result<Option<ApiKeyRow>, StoreError> {
+        let row = sqlx::query("SELECT tenant, id, name FROM api_key WHERE hash = $1 AND revoked_ms IS NULL")
+            .bind(hash)
+            .fetch_optional(&self.read)
+            .await?;
+        row.map(|row| {
+            Ok(ApiKeyRow {
+                tenant: parsed(&row, "tenant", |t| TenantId::parse(t).ok())?,
+                id: row.try_get("id")?,
+                name: row.try_get("name")?,
+            })
+        })
+        .transpose()
+    }
+}
+
+fn number_row(row: &AnyRow) -> Result<NumberRow, StoreError> {
+    Ok(NumberRow {
+        number: parsed(row, "number", |t| PhoneNumber::try_from(t.to_owned()).ok())?,
+        user: UserId::new(row.try_get::<String, _>("user_id")?),
+        recording: parsed_opt(row, "recording_mode", RecordingMode::parse)?,
+    })
+}
