@@ -29,6 +29,11 @@ pub enum Command {
         #[arg(long, hide = true)]
         dev: bool,
     },
+    /// Runs the SIP gateway alone, over NATS
+    Sip {
+        #[arg(long, hide = true)]
+        dev: bool,
+    },
     /// Checks or prints the configuration
     Config {
         #[command(subcommand)]

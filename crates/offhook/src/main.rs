@@ -13,6 +13,7 @@ fn main() -> ExitCode {
     let outcome = match command {
         Command::Up { dev } => up::up(config, dev),
         Command::Sfu { dev } => return offhook_runtime::run_alone::<offhook_sfu::SfuDaemon>(config, dev),
+        Command::Sip { dev } => return offhook_runtime::run_alone::<offhook_sip::SipGateway>(config, dev),
         Command::Config { command: ConfigCommand::Check } => settings::check(config),
         Command::Config { command: ConfigCommand::Print } => settings::print(config),
         Command::Version => {

@@ -24,13 +24,14 @@ pub fn print(path: Option<&Path>) -> Result<ExitCode> {
 }
 
 fn mistakes(config: &ConfigFile) -> Vec<ConfigError> {
-    let checks: [fn(&ConfigFile) -> Result<(), ConfigError>; 6] = [
+    let checks: [fn(&ConfigFile) -> Result<(), ConfigError>; 7] = [
         |c| c.runtime().map(drop),
         |c| c.net().map(drop),
         |c| c.tls().map(drop),
         |c| c.storage().map(drop),
         |c| c.bus().map(drop),
         |c| offhook_sfu::SfuDaemon::config(c).map(drop),
+        |c| offhook_sip::SipGateway::config(c).map(drop),
     ];
     let mut mistakes: Vec<ConfigError> = Vec::new();
     for mistake in checks.iter().filter_map(|check| check(config).err()) {

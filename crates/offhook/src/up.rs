@@ -13,6 +13,7 @@ pub fn up(path: Option<&Path>, dev: bool) -> Result<ExitCode> {
     let taps = TapForm::InProcess(InProcessTaps::default());
     let mut process = Process::new(config, health_port(None), dev)?;
     process.add::<offhook_sfu::SfuDaemon>(&bus, &taps)?;
+    process.add::<offhook_sip::SipGateway>(&bus, &taps)?;
     let code = process.run(&bus, move |lines| print_banner(&lines, &data_dir))?;
     Ok(code)
 }

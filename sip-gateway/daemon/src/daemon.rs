@@ -51,8 +51,13 @@ impl Daemon for SipGateway {
         let sockets = Sockets::bind(&trunks::wanted_sockets(&config, &trunks))
             .await
             .map_err(|e| StartError::new("open the SIP sockets", e))?;
-        for address in sockets.addresses() {
-            tracing::info!(%address, "SIP over UDP");
+        let (first, last) = config.rtp_ports;
+        for trunk in &trunks {
+            if let Ok(place) = &trunk.place {
+                let (name, local) = (&trunk.plan.name, place.local);
+                deps.lifecycle
+                    .say(format!("Trunk {name}: SIP on {local}, RTP on {}, ports {first}-{last} (UDP)", local.ip()));
+            }
         }
         let epoch = Instant::now();
         let endpoint = SipEndpoint::new(endpoint_config(&config, &trunks, &sockets.addresses()))
@@ -74,7 +79,6 @@ impl Daemon for SipGateway {
         };
         let mut health = Health::default();
         health.replace(&trunks);
-        let (first, last) = config.rtp_ports;
         let mut gateway = Gateway {
             node: deps.node,
             reporter: Reporter::new(&deps.metrics, &deps.bus, who),

@@ -213,6 +213,8 @@ impl Gateway {
             ports: self.ports.in_use(),
             sip: self.endpoint.stats(),
             sip_dropped: self.sockets.dropped(),
+            sip_transactions: self.endpoint.transactions(),
+            sip_timers: self.endpoint.timers(),
             facts: self.facts.pending(),
         };
         self.reporter.show(&figures);

@@ -19,6 +19,8 @@ pub struct Figures {
     pub ports: usize,
     pub sip: Stats,
     pub sip_dropped: u64,
+    pub sip_transactions: usize,
+    pub sip_timers: usize,
     pub facts: u64,
 }
 
@@ -36,6 +38,8 @@ struct Gauges {
     ports: Gauge,
     sockets: Gauge,
     timers: Gauge,
+    transactions: Gauge,
+    sip_timers: Gauge,
     facts: Gauge,
     trunks_up: Gauge,
     trunks_down: Gauge,
@@ -86,7 +90,7 @@ impl Reporter {
                 .iter()
                 .map(|reason| {
                     let help = "RTP and RTCP of carriers that was not used, by reason.";
-                    metrics.counter_with("trunk_packets_dropped_total", help, &[("reason", reason.as_str())])
+                    metrics.counter_with("sip_trunk_packets_dropped_total", help, &[("reason", reason.as_str())])
                 })
                 .collect(),
             row,
@@ -103,6 +107,8 @@ impl Reporter {
         g.ports.set(count(figures.ports));
         g.sockets.set(gauge(media.sockets));
         g.timers.set(gauge(media.timers));
+        g.transactions.set(count(figures.sip_transactions));
+        g.sip_timers.set(count(figures.sip_timers));
         g.facts.set(gauge(figures.facts));
         c.trunk_received.set(media.trunk_received);
         c.trunk_sent.set(media.trunk_sent);
@@ -139,15 +145,18 @@ impl Reporter {
 
 impl Gauges {
     fn new(metrics: &Metrics) -> Self {
-        let legs = |direction| metrics.gauge_with("legs", "Telephone legs.", &[("direction", direction)]);
-        let trunks = |state| metrics.gauge_with("trunks", "Trunks, by what is known of them.", &[("state", state)]);
+        let legs = |direction| metrics.gauge_with("sip_legs", "Telephone legs.", &[("direction", direction)]);
+        let trunks = |state| metrics.gauge_with("sip_trunks", "Trunks, by what is known of them.", &[("state", state)]);
         Self {
             outbound: legs("outbound"),
             inbound: legs("inbound"),
-            ports: metrics.gauge("rtp_port_pairs", "Pairs of RTP and RTCP ports in use."),
-            sockets: metrics.gauge("media_sockets", "Open RTP, RTCP and Link sockets."),
-            timers: metrics.gauge("media_timers", "Deadlines that the media threads wait for."),
-            facts: metrics.gauge("facts_pending", "Facts that call-control has not stored yet."),
+            ports: metrics.gauge("sip_rtp_port_pairs", "Pairs of RTP and RTCP ports in use."),
+            sockets: metrics.gauge("sip_media_sockets", "Open RTP, RTCP and Link sockets."),
+            timers: metrics.gauge("sip_media_timers", "Deadlines that the media threads wait for."),
+            transactions: metrics
+                .gauge("sip_transactions", "SIP transactions, those that only absorb repetitions included."),
+            sip_timers: metrics.gauge("sip_timers", "Deadlines of SIP transactions, legs and trunks."),
+            facts: metrics.gauge("sip_facts_pending", "Facts that call-control has not stored yet."),
             trunks_up: trunks("up"),
             trunks_down: trunks("down"),
         }
@@ -157,35 +166,40 @@ impl Gauges {
 impl Counters {
     fn new(metrics: &Metrics) -> Self {
         let counter = |name, help| metrics.counter(name, help);
-        let sip = |kind, read: ReadStat| {
-            let help = "SIP datagrams and messages, by what became of them.";
-            (metrics.counter_with("sip_messages_total", help, &[("kind", kind)]), read)
-        };
+        let dropped = "SIP datagrams and messages that were turned away, by reason.";
+        let refused =
+            |reason, read: ReadStat| (metrics.counter_with("sip_dropped_total", dropped, &[("reason", reason)]), read);
+        let messages = "SIP datagrams and messages, by what became of them.";
+        let seen =
+            |kind, read: ReadStat| (metrics.counter_with("sip_messages_total", messages, &[("kind", kind)]), read);
         Self {
-            trunk_received: counter("trunk_packets_received_total", "RTP and RTCP received from carriers."),
-            trunk_sent: counter("trunk_packets_sent_total", "RTP sent to carriers."),
-            link_received: counter("link_packets_received_total", "Packets received on Links."),
-            link_sent: counter("link_packets_sent_total", "Packets sent on Links."),
+            trunk_received: counter("sip_trunk_packets_received_total", "RTP and RTCP received from carriers."),
+            trunk_sent: counter("sip_trunk_packets_sent_total", "RTP sent to carriers."),
+            link_received: counter("sip_link_packets_received_total", "Packets received on Links."),
+            link_sent: counter("sip_link_packets_sent_total", "Packets sent on Links."),
             link_refused: counter(
                 "link_packets_refused_total",
                 "Packets on Links that were not authentic or of no use.",
             ),
-            send_refused: counter("packets_not_sent_total", "Packets that the system did not take."),
-            news_lost: counter("media_news_lost_total", "News of media threads that signalling was too slow to hear."),
+            send_refused: counter("sip_packets_not_sent_total", "Packets that the system did not take."),
+            news_lost: counter(
+                "sip_media_news_lost_total",
+                "News of media threads that signalling was too slow to hear.",
+            ),
             sip: vec![
-                sip("received", |s| s.datagrams_in),
-                sip("sent", |s| s.datagrams_out),
-                sip("unknown_source", |s| s.unknown_source),
-                sip("malformed", |s| s.malformed),
-                sip("foreign_dialog", |s| s.foreign_dialog),
-                sip("no_dialog", |s| s.no_dialog),
-                sip("stray_response", |s| s.stray_responses),
-                sip("refused", |s| s.refused_requests),
-                sip("overload", |s| s.overload),
-                sip("retransmission_received", |s| s.retransmissions_in),
-                sip("retransmission_sent", |s| s.retransmissions_out),
+                seen("received", |s| s.datagrams_in),
+                seen("sent", |s| s.datagrams_out),
+                seen("repeated_to_us", |s| s.retransmissions_in),
+                seen("repeated_by_us", |s| s.retransmissions_out),
+                refused("unknown_source", |s| s.unknown_source),
+                refused("malformed", |s| s.malformed),
+                refused("foreign_dialog", |s| s.foreign_dialog),
+                refused("no_dialog", |s| s.no_dialog),
+                refused("stray_response", |s| s.stray_responses),
+                refused("refused", |s| s.refused_requests),
+                refused("overload", |s| s.overload),
             ],
-            sip_dropped: counter("sip_datagrams_dropped_total", "SIP datagrams dropped because signalling was slow."),
+            sip_dropped: metrics.counter_with("sip_dropped_total", dropped, &[("reason", "slow")]),
         }
     }
 }

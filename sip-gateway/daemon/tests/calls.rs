@@ -103,7 +103,7 @@ async fn a_refused_call_tells_its_cause_and_leaves_nothing_behind() {
         assert_eq!(world.control.fact().await, expected);
         assert!(world.inventory().await.legs.is_empty());
     }
-    for gauge in ["legs", "rtp_port_pairs", "media_sockets", "media_timers"] {
+    for gauge in ["sip_legs", "sip_rtp_port_pairs", "sip_media_sockets", "sip_media_timers"] {
         world.until_metric(gauge, 0.0).await;
     }
     world.stop().await;
@@ -233,7 +233,7 @@ async fn the_last_gate_refuses_what_call_control_should_not_have_asked() {
     let mut second = dial(&room, number("+15551230001"));
     second.leg = leg("leg-2");
     assert_eq!(refused(world.ask("c", &second).await.unwrap_err()), ErrorCode::Exhausted);
-    world.until_metric("rtp_port_pairs", 1.0).await;
+    world.until_metric("sip_rtp_port_pairs", 1.0).await;
     world.stop().await;
 }
 
@@ -250,9 +250,9 @@ async fn a_foreign_source_is_counted_and_creates_nothing() {
     );
     stranger.send_to(invite.as_bytes(), gateway).await.unwrap();
     stranger.send_to(&[0xff; 300], gateway).await.unwrap();
-    world.until_metric("sip_messages_total{kind=\"unknown_source\"}", 2.0).await;
+    world.until_metric("sip_dropped_total{reason=\"unknown_source\"}", 2.0).await;
     assert!(world.inventory().await.legs.is_empty());
-    assert_eq!(world.metric("rtp_port_pairs"), 0.0);
+    assert_eq!(world.metric("sip_rtp_port_pairs"), 0.0);
     let mut buffer = [0; 100];
     assert!(stranger.try_recv(&mut buffer).is_err(), "a stranger gets no answer");
     world.stop().await;
@@ -274,7 +274,7 @@ async fn twenty_calls_leave_no_port_socket_or_timer_behind() {
         world.carrier.respond(&bye, "200 OK", "", "").await;
         world.control.fact().await;
     }
-    for gauge in ["legs", "rtp_port_pairs", "media_sockets", "media_timers", "facts_pending"] {
+    for gauge in ["sip_legs", "sip_rtp_port_pairs", "sip_media_sockets", "sip_media_timers", "sip_facts_pending"] {
         world.until_metric(gauge, 0.0).await;
     }
     world.stop().await;
