@@ -75,7 +75,7 @@ impl PageWriter {
         }
     }
 
-    /// Ends the stream by a page of its own.
+    /// Ends the stream with the open page, or an empty one.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
         self.emit(LAST_PAGE, out);
     }

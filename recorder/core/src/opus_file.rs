@@ -6,11 +6,20 @@ pub const GRANULES_PER_SECOND: u64 = 48_000;
 /// RFC 6716 §3.1: one mono CELT frame of this many samples, full band, one frame in the packet.
 const FILL: [(u64, u8); 4] = [(960, 0xf8), (480, 0xf0), (240, 0xe8), (120, 0xe0)];
 
+/// A page holds at most this much, so that a reader who seeks is never far off.
+const MAX_PAGE_SAMPLES: u64 = GRANULES_PER_SECOND;
+/// What a decoder throws away at the start (RFC 7845 §4.2): the delay of the encoder, which is 6.5 ms for everybody's
+/// libopus.
+const PRE_SKIP: u16 = 312;
+/// The packet that carries the end of the stream: 2.5 ms without frame data.
+const LAST_PACKET: u8 = 0xe0;
+
 /// One Ogg Opus file. Bytes are appended to `out`; what they are appended to is the caller's.
 #[derive(Debug)]
 pub struct OpusFile {
     pages: PageWriter,
     position: u64,
+    page_start: u64,
 }
 
 impl OpusFile {
@@ -21,7 +30,7 @@ impl OpusFile {
         pages.close_page(out);
         pages.packet(&tags(comments), 0, out);
         pages.close_page(out);
-        Self { pages, position: 0 }
+        Self { pages, position: 0, page_start: 0 }
     }
 
     /// Samples at 48 kHz so far.
@@ -31,7 +40,14 @@ impl OpusFile {
 
     /// `ticks`: how long the packet lasts at 48 kHz.
     pub fn packet(&mut self, packet: &[u8], ticks: u32, out: &mut Vec<u8>) {
-        self.position += u64::from(ticks);
+        self.put(packet, u64::from(ticks), out);
+    }
+
+    fn put(&mut self, packet: &[u8], ticks: u64, out: &mut Vec<u8>) {
+        if self.position - self.page_start + ticks > MAX_PAGE_SAMPLES {
+            self.close_page(out);
+        }
+        self.position += ticks;
         self.pages.packet(packet, self.position, out);
     }
 
@@ -42,8 +58,7 @@ impl OpusFile {
         for (length, toc) in FILL {
             while left >= length {
                 left -= length;
-                self.position += length;
-                self.pages.packet(&[toc], self.position, out);
+                self.put(&[toc], length, out);
                 count += 1;
             }
         }
@@ -51,20 +66,28 @@ impl OpusFile {
     }
 
     pub fn close_page(&mut self, out: &mut Vec<u8>) {
+        self.page_start = self.position;
         self.pages.close_page(out);
     }
 
     pub fn finish(&mut self, out: &mut Vec<u8>) {
         self.pages.close_page(out);
-        self.pages.finish(out);
+        end(&mut self.pages, self.position, out);
     }
 }
 
-/// RFC 7845 §5.1. No pre-skip: the stream begins where the Tap did, nothing of it is to be hidden.
+/// A page of its own, since what stood before is written already. Its packet lasts past the end it names, so a player
+/// cuts it off (RFC 7845 §4.4).
+fn end(pages: &mut PageWriter, position: u64, out: &mut Vec<u8>) {
+    pages.packet(&[LAST_PACKET], position, out);
+    pages.finish(out);
+}
+
+/// RFC 7845 §5.1.
 fn head() -> Vec<u8> {
     let mut head = b"OpusHead".to_vec();
     head.extend_from_slice(&[1, 1]);
-    head.extend_from_slice(&0u16.to_le_bytes());
+    head.extend_from_slice(&PRE_SKIP.to_le_bytes());
     head.extend_from_slice(&48_000u32.to_le_bytes());
     head.extend_from_slice(&0i16.to_le_bytes());
     head.push(0);
@@ -106,7 +129,7 @@ pub fn salvage(bytes: &[u8], packets: u64) -> Option<Salvage> {
     let (mut sequence, mut position, mut ended) = (2, 0, false);
     for page in found {
         let Ok(inside) = page.packets() else { break };
-        let count = inside.len() as u64;
+        let count = if page.last { 0 } else { inside.len() as u64 };
         if kept.packets + count > packets {
             break;
         }
@@ -117,14 +140,14 @@ pub fn salvage(bytes: &[u8], packets: u64) -> Option<Salvage> {
         ended = page.last;
     }
     if !ended {
-        PageWriter::resumed(head.serial, sequence, position).finish(&mut kept.ending);
+        end(&mut PageWriter::resumed(head.serial, sequence, position), position, &mut kept.ending);
     }
     Some(kept)
 }
 
-/// The audio packets of a file, headers left out.
+/// The audio packets of a file, without headers and ending.
 pub fn packets(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    pages(bytes).skip(2).flat_map(|page| page.packets().unwrap_or_default())
+    pages(bytes).skip(2).filter(|page| !page.last).flat_map(|page| page.packets().unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ pub struct Quality {
     pub undecodable: u64,
 }
 
-/// Decodes one run and says where its samples belong.
+/// Decodes a stream of one codec and says where its samples belong.
 #[derive(Debug)]
 pub struct RunRenderer {
     codec: CodecName,
@@ -102,7 +102,7 @@ impl RunRenderer {
         ms * self.work_rate / 1_000
     }
 
-    /// The next packet of the run.
+    /// The next packet of the stream.
     pub fn push(&mut self, entry: &Entry, payload: &[u8], out: &mut impl Placed) {
         let place_ns = self.alignment.place(entry.timestamp) - self.origin_ns;
         let target = i64::try_from(i128::from(place_ns) * i128::from(self.work_rate) / 1_000_000_000).unwrap_or(0);

@@ -59,7 +59,11 @@ impl<W: Write + Seek> FlacEncoder<W> {
                 data.cast(),
             )
         };
-        if status == sys::FLAC__STREAM_ENCODER_INIT_STATUS_OK { Ok(flac) } else { Err(FlacError::Init(status)) }
+        match flac.target.error.take() {
+            Some(error) => Err(error.into()),
+            None if status != sys::FLAC__STREAM_ENCODER_INIT_STATUS_OK => Err(FlacError::Init(status)),
+            None => Ok(flac),
+        }
     }
 
     /// Interleaved samples within 16 bits; an odd one at the end is left out.
@@ -201,9 +205,8 @@ mod tests {
         });
         match failed {
             Err(FlacError::Write(error)) => assert_eq!(error.kind(), std::io::ErrorKind::StorageFull),
-            Err(FlacError::Init(_)) => {}
             other => panic!("{other:?}"),
         }
-        assert!(matches!(FlacEncoder::new(0, Cursor::new(Vec::new())), Err(FlacError::Init(_))));
+        assert!(matches!(FlacEncoder::new(2_000_000, Cursor::new(Vec::new())), Err(FlacError::Init(_))));
     }
 }

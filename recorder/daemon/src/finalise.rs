@@ -3,8 +3,8 @@
 use crate::ffi::{FlacEncoder, FlacError};
 use crate::files::{PacketFile, checksum};
 use crate::store::{Store, StoreError, put_in_place, segment_directory, write_whole};
-use offhook_contract::UnixMs;
 use offhook_contract::fact::{FileRow, SegmentRow};
+use offhook_contract::{CodecName, UnixMs};
 use offhook_recorder_core::align::Aligner;
 use offhook_recorder_core::live::Losses;
 use offhook_recorder_core::manifest::{
@@ -16,6 +16,7 @@ use offhook_recorder_core::render::{
     Channels, Mixer, Quality, RenderError, RunRenderer, Voiced, channels_of, output_rate,
 };
 use offhook_recorder_core::{CloseReason, RecordingPlan, Voice, consent, timeline};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -125,10 +126,42 @@ fn rate_of(segments: &[SegmentRead]) -> u32 {
     output_rate(spoken)
 }
 
-/// A run on its way into the mixer.
+/// The runs of one track in one codec, through every segment: heard as one stream, so that a decoder does not begin
+/// anew where only the recorder did.
+struct Strand<'a> {
+    codec: CodecName,
+    channels: Channels,
+    parts: Vec<(u32, &'a RunRow)>,
+}
+
+fn strands<'a>(plan: &RecordingPlan, segments: &'a [SegmentRead]) -> Vec<Strand<'a>> {
+    let mut open: BTreeMap<u16, Strand<'a>> = BTreeMap::new();
+    let mut done = Vec::new();
+    for segment in segments {
+        for run in segment.runs.iter().filter(|run| !run.entries.is_empty()) {
+            let part = (segment.opened.segment, run);
+            match open.get_mut(&run.track) {
+                Some(strand) if strand.codec == run.codec => strand.parts.push(part),
+                _ => {
+                    let voice = segment.tracks.get(&run.track).unwrap_or(&Voice::Announcer);
+                    let channels = channels_of(voice, &plan.caller_legs);
+                    let strand = Strand { codec: run.codec, channels, parts: vec![part] };
+                    done.extend(open.insert(run.track, strand));
+                }
+            }
+        }
+    }
+    done.extend(open.into_values());
+    done
+}
+
+/// A strand on its way into the mixer.
 struct Playing {
-    file: PacketFile,
+    /// Files still to be opened, with what they hold.
+    parts: std::vec::IntoIter<(PathBuf, Vec<timeline::Entry>)>,
+    file: Option<PacketFile>,
     entries: std::vec::IntoIter<timeline::Entry>,
+    codec: CodecName,
     renderer: RunRenderer,
     channels: Channels,
     /// The first packet's place, in output samples.
@@ -146,12 +179,9 @@ fn write_audio(
     let failed = |source| FinaliseError::File { path: part.clone(), source };
     let file = File::create(&part).map_err(failed)?;
     let mut encoder = FlacEncoder::new(span.rate, BufWriter::with_capacity(1 << 18, file))?;
-    let mut playing = Vec::new();
-    for segment in segments {
-        for run in segment.runs.iter().filter(|run| !run.entries.is_empty()) {
-            playing.push(prepare(directory, plan, segment, run, span)?);
-        }
-    }
+    let strands = strands(plan, segments);
+    let prepared = strands.iter().map(|strand| prepare(directory, strand, span));
+    let mut playing = prepared.collect::<Result<Vec<_>, _>>()?;
     let rate = u64::from(span.rate);
     let mut left =
         u64::try_from(u128::from(span.end_ns - span.origin_ns) * u128::from(rate) / 1_000_000_000).unwrap_or(0);
@@ -161,7 +191,7 @@ fn write_audio(
         left -= count;
         end += i64::try_from(count).unwrap_or(0);
         for run in &mut playing {
-            run.play_until(end, &mut mixer);
+            run.play_until(end, &mut mixer)?;
         }
         block.clear();
         mixer.take(usize::try_from(count).unwrap_or(0), &mut block);
@@ -176,35 +206,34 @@ fn write_audio(
     }))
 }
 
-fn prepare(
-    directory: &Path,
-    plan: &RecordingPlan,
-    segment: &SegmentRead,
-    run: &RunRow,
-    span: Span,
-) -> Result<Playing, FinaliseError> {
-    let mut aligner = Aligner::new(run.codec.clock_rate_hz());
-    run.entries.iter().for_each(|entry| aligner.push(entry.media_ns, entry.timestamp));
+fn prepare(directory: &Path, strand: &Strand<'_>, span: Span) -> Result<Playing, FinaliseError> {
+    let mut aligner = Aligner::new(strand.codec.clock_rate_hz());
+    let entries = || strand.parts.iter().flat_map(|(_, run)| run.entries.iter());
+    entries().for_each(|entry| aligner.push(entry.media_ns, entry.timestamp));
     let alignment = aligner.finish();
-    let first_ns = run.entries.first().map_or(0, |entry| alignment.clone().place(entry.timestamp));
+    let first_ns = entries().next().map_or(0, |entry| alignment.clone().place(entry.timestamp));
     let since = i128::from(first_ns) - i128::from(span.origin_ns);
-    let first = i64::try_from(since * i128::from(span.rate) / 1_000_000_000).unwrap_or(0);
-    let path = directory.join(segment_directory(segment.opened.segment)).join(&run.file);
-    let file = PacketFile::open(&path, run.codec).map_err(|source| FinaliseError::File { path, source })?;
-    let renderer = RunRenderer::new(run.codec, alignment, span.origin_ns, span.rate)?;
-    let voice = segment.tracks.get(&run.track).unwrap_or(&Voice::Announcer);
-    let channels = channels_of(voice, &plan.caller_legs);
-    Ok(Playing { file, entries: run.entries.clone().into_iter(), renderer, channels, first, ended: false })
+    let part = |(segment, run): &(u32, &RunRow)| {
+        (directory.join(segment_directory(*segment)).join(&run.file), run.entries.clone())
+    };
+    let parts: Vec<_> = strand.parts.iter().map(part).collect();
+    Ok(Playing {
+        parts: parts.into_iter(),
+        file: None,
+        entries: Vec::new().into_iter(),
+        codec: strand.codec,
+        renderer: RunRenderer::new(strand.codec, alignment, span.origin_ns, span.rate)?,
+        channels: strand.channels,
+        first: i64::try_from(since * i128::from(span.rate) / 1_000_000_000).unwrap_or(0),
+        ended: false,
+    })
 }
 
 impl Playing {
-    fn play_until(&mut self, end: i64, mixer: &mut Mixer) {
-        let mut voiced = Voiced { mixer, channels: self.channels };
+    fn play_until(&mut self, end: i64, mixer: &mut Mixer) -> Result<(), FinaliseError> {
         while !self.ended && self.renderer.behind().unwrap_or(self.first) < end {
-            let packet = self.entries.next().and_then(|entry| {
-                (0..entry.fill).try_for_each(|_| self.file.next().map(drop))?;
-                Some((entry, self.file.next()?))
-            });
+            let packet = self.next_packet()?;
+            let mut voiced = Voiced { mixer, channels: self.channels };
             match packet {
                 Some((entry, payload)) => self.renderer.push(&entry, &payload, &mut voiced),
                 None => {
@@ -212,6 +241,23 @@ impl Playing {
                     self.ended = true;
                 }
             }
+        }
+        Ok(())
+    }
+
+    fn next_packet(&mut self) -> Result<Option<(timeline::Entry, Vec<u8>)>, FinaliseError> {
+        loop {
+            let entry = self.entries.next();
+            if let (Some(entry), Some(file)) = (entry, &mut self.file) {
+                let filled = (0..entry.fill).all(|_| file.next().is_some());
+                // A damaged file keeps its place in time: what is missing is an empty packet.
+                let payload = if filled { file.next() } else { None };
+                return Ok(Some((entry, payload.unwrap_or_default())));
+            }
+            let Some((path, entries)) = self.parts.next() else { return Ok(None) };
+            let opened = PacketFile::open(&path, self.codec);
+            self.file = Some(opened.map_err(|source| FinaliseError::File { path, source })?);
+            self.entries = entries.into_iter();
         }
     }
 }

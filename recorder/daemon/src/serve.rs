@@ -137,10 +137,10 @@ impl Desk {
     }
 
     fn grant(&self, context: &Context, wanted: &GrantFile) -> Result<FileGrant, RequestError> {
-        if self.sessions.contains_key(&wanted.recording) {
+        let found = self.find(&wanted.recording)?;
+        if found.is_none() && self.sessions.contains_key(&wanted.recording) {
             return refuse(ErrorCode::Conflict, "the recording is still being made");
         }
-        let found = self.find(&wanted.recording)?;
         // Without its tenant's name a recording does not exist.
         let Some((indexed, directory)) = found.filter(|(indexed, _)| context.tenant.as_ref() == Some(&indexed.tenant))
         else {

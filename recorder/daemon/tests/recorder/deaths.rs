@@ -1,0 +1,182 @@
+//! The recorder is killed in mid-recording: the same recording goes on as the next segment, and nothing is missing.
+use crate::rig::{A_WHILE, Rig, directory_of};
+use crate::sfu::{FRAME, SECOND, Tap, Voice, beep, close, hub, open};
+use crate::sound::{read_flac, tone_in};
+use offhook_contract::recorder::StartRecording;
+use offhook_contract::sfu::TapOffer;
+use offhook_contract::{CodecName, Fact};
+use offhook_link::{Identity, TapForm};
+use offhook_media::detect::find_bursts;
+use offhook_recorder_core::consent;
+use offhook_recorder_core::manifest::Manifest;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use tokio::time::{interval, timeout};
+
+const DATA_DIR: &str = "OFFHOOK_TEST_RECORDER_DATA";
+const NAME: &str = "rec-1";
+
+/// The child's side of the story below: a recorder with a call-control that writes facts to a file. In a run of its
+/// own it has nothing to do.
+#[tokio::test]
+async fn a_recorder_in_a_process_of_its_own() {
+    let Some(data_dir) = std::env::var_os(DATA_DIR) else { return };
+    let data_dir = Path::new(&data_dir);
+    let mut rig = Rig::start(data_dir, &TapForm::Network).await;
+    if let Ok(start) = std::fs::read(data_dir.join("start.json")) {
+        let start: StartRecording = serde_json::from_slice(&start).unwrap();
+        std::fs::remove_file(data_dir.join("start.json")).unwrap();
+        rig.ask(&start).await.unwrap();
+    }
+    let mut told = 0;
+    loop {
+        rig.facts.changed().await.unwrap();
+        let facts = rig.all_facts();
+        let mut file =
+            std::fs::OpenOptions::new().append(true).create(true).open(data_dir.join("facts.jsonl")).unwrap();
+        for fact in &facts[told..] {
+            writeln!(file, "{}", serde_json::to_string(fact).unwrap()).unwrap();
+        }
+        told = facts.len();
+    }
+}
+
+/// Killed when the story ends, however it ends.
+struct Killed(Child);
+
+impl Killed {
+    fn start(data_dir: &Path) -> Self {
+        let test = ["--exact", "deaths::a_recorder_in_a_process_of_its_own", "--nocapture"];
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(test).env(DATA_DIR, data_dir).stdout(Stdio::null()).stderr(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // SIGKILL.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn facts(data_dir: &Path) -> Vec<Fact> {
+    let text = std::fs::read_to_string(data_dir.join("facts.jsonl")).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+async fn fact_in_file(data_dir: &Path, wanted: impl Fn(&Fact) -> bool) -> Fact {
+    let mut tick = interval(Duration::from_millis(20));
+    let found = async {
+        loop {
+            tick.tick().await;
+            if let Some(fact) = facts(data_dir).into_iter().find(&wanted) {
+                return fact;
+            }
+        }
+    };
+    timeout(A_WHILE, found).await.unwrap_or_else(|_| panic!("{:?}", facts(data_dir)))
+}
+
+struct Talk {
+    left: Voice,
+    right: Voice,
+    server: Voice,
+    frame: u64,
+}
+
+impl Talk {
+    fn begin(tap: &mut Tap) -> Self {
+        Self {
+            left: Voice::leg(tap, 1, "caller", CodecName::Opus, 440.0),
+            right: Voice::leg(tap, 2, "callee", CodecName::Pcmu, 700.0),
+            server: Voice::announcer(tap, 3, CodecName::Opus),
+            frame: 0,
+        }
+    }
+
+    fn speak(&mut self, tap: &mut Tap, seconds: u64) {
+        for _ in 0..seconds * 50 {
+            let at = self.frame * FRAME;
+            self.left.send(tap, at);
+            self.right.send(tap, at);
+            if at % (5 * SECOND) == 2 * SECOND {
+                beep(tap, &mut self.server, at);
+            }
+            self.frame += 1;
+        }
+    }
+}
+
+/// Where the child's death falls in the story.
+async fn die_after(seconds: u64) {
+    let data = tempfile::tempdir().unwrap();
+    let recorder = Identity::load_or_create(data.path(), "recorder").unwrap();
+    let hub = hub(&TapForm::Network).await;
+    let mut tap = open(&hub, NAME, &recorder.fingerprint().to_string());
+    let offer: TapOffer = tap.offer.clone();
+    let start = StartRecording {
+        recording: offer.recording.clone(),
+        tap: offer,
+        caller_legs: vec![crate::rig::leg("caller")],
+        answered_ms: crate::rig::ANSWERED,
+    };
+    std::fs::write(data.path().join("start.json"), serde_json::to_vec(&start).unwrap()).unwrap();
+    let first = Killed::start(data.path());
+    let mut talk = Talk::begin(&mut tap);
+    talk.speak(&mut tap, seconds);
+    fact_in_file(data.path(), |fact| matches!(fact, Fact::SegmentStarted { segment: 1, .. })).await;
+    // Its disk has some of this, perhaps not all, when it dies.
+    talk.speak(&mut tap, 3);
+    drop(first);
+    talk.speak(&mut tap, 3);
+    let second = Killed::start(data.path());
+    fact_in_file(data.path(), |fact| matches!(fact, Fact::SegmentStarted { segment: 2, .. })).await;
+    talk.speak(&mut tap, 4);
+    let length_s = seconds + 10;
+    close(tap, length_s * SECOND);
+    let fact = fact_in_file(data.path(), |fact| matches!(fact, Fact::RecordingFinished { .. })).await;
+    drop(second);
+    check(&directory_of(data.path(), NAME), &fact, &facts(data.path()), length_s);
+}
+
+fn check(directory: &Path, fact: &Fact, told: &[Fact], length_s: u64) {
+    let Fact::RecordingFinished { segments, duration_ms, .. } = fact else { panic!("{fact:?}") };
+    assert_eq!(segments.iter().map(|row| (row.segment, row.gap_ms)).collect::<Vec<_>>(), [(1, 0), (2, 0)]);
+    assert!(duration_ms.abs_diff(length_s * 1_000) < 100, "{duration_ms}");
+    let stereo = read_flac(&directory.join("recording.flac"));
+    let end = usize::try_from(length_s * 1_000).unwrap() - 100;
+    for (side, hz) in [(&stereo.left, 440.0), (&stereo.right, 700.0)] {
+        let (share, _) = tone_in(side, stereo.rate, hz, 100, end);
+        assert!(share >= 0.99, "{hz} Hz in {share} of the frames");
+        let beeps: Vec<u32> = find_bursts(side, stereo.rate, 1_400.0).iter().map(|burst| burst.start_ms).collect();
+        let expected: Vec<u32> = (0..).map(|n| 2_000 + n * 5_000).take_while(|at| *at < end as u32).collect();
+        assert_eq!(beeps.len(), expected.len(), "{beeps:?}");
+        assert!(beeps.iter().zip(&expected).all(|(a, b)| a.abs_diff(*b) <= 20), "{beeps:?}");
+    }
+    let manifest: Manifest = serde_json::from_slice(&std::fs::read(directory.join("manifest.json")).unwrap()).unwrap();
+    assert!(manifest.recovered);
+    let log = std::fs::read(directory.join("consent.jsonl")).unwrap();
+    assert_eq!(consent::read(&log).bytes, log.len(), "the chain runs through the death");
+    let mut beeps: Vec<u64> = told
+        .iter()
+        .filter_map(|fact| if let Fact::ConsentPlayed { played_ms, .. } = fact { Some(played_ms.0) } else { None })
+        .collect();
+    beeps.sort_unstable();
+    beeps.dedup();
+    assert_eq!(beeps.len(), manifest.announcements.len(), "every beep is told");
+    assert_eq!(told.iter().filter(|fact| matches!(fact, Fact::RecordingFinished { .. })).count(), 1);
+}
+
+#[tokio::test]
+async fn a_killed_recorder_goes_on_as_the_next_segment_without_a_hole() {
+    die_after(3).await;
+}
+
+#[tokio::test]
+async fn so_it_does_when_it_dies_during_a_beep() {
+    die_after(4).await;
+}
