@@ -43,6 +43,8 @@ pub fn free_port() -> u16 {
 /// What a test wants beside the defaults: lines for `[sip]`, `[dial]` and the trunk.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
+    /// Where the carrier is, when it is not the one that the test plays.
+    pub carrier_port: Option<u16>,
     pub sip: &'static str,
     pub dial: &'static str,
     pub trunk: &'static str,
@@ -64,7 +66,7 @@ impl World {
             rtp + 199,
             plan.sip,
             plan.dial,
-            carrier.address(),
+            plan.carrier_port.map_or_else(|| carrier.address().to_string(), |port| format!("127.0.0.1:{port}")),
             plan.trunk,
         );
         let file = ConfigFile::parse("test.toml", &text, []).unwrap();
