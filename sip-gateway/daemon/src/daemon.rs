@@ -43,22 +43,10 @@ impl Daemon for SipGateway {
 
     async fn build(config: Config, deps: Deps) -> Result<Self, StartError> {
         let trunks = trunks::resolve(&config).await;
-        for trunk in &trunks {
-            if let Err(trouble) = &trunk.place {
-                tracing::warn!(trunk = %trunk.plan.name, host = trunk.plan.host, %trouble, "trunk cannot be used");
-            }
-        }
         let sockets = Sockets::bind(&trunks::wanted_sockets(&config, &trunks))
             .await
             .map_err(|e| StartError::new("open the SIP sockets", e))?;
-        let (first, last) = config.rtp_ports;
-        for trunk in &trunks {
-            if let Ok(place) = &trunk.place {
-                let (name, local) = (&trunk.plan.name, place.local);
-                deps.lifecycle
-                    .say(format!("Trunk {name}: SIP on {local}, RTP on {}, ports {first}-{last} (UDP)", local.ip()));
-            }
-        }
+        introduce(&deps, &config, &trunks);
         let epoch = Instant::now();
         let endpoint = SipEndpoint::new(endpoint_config(&config, &trunks, &sockets.addresses()))
             .map_err(|e| StartError::new("use the trunks of the configuration", e))?;
@@ -88,9 +76,10 @@ impl Daemon for SipGateway {
             sockets,
             media,
             news,
-            ports: PortRange::new(first, last),
+            ports: PortRange::new(config.rtp_ports.0, config.rtp_ports.1),
             legs: Legs::default(),
             asked: HashMap::new(),
+            parked: Vec::new(),
             gate: Gate::new(config.rules.clone()),
             trunks,
             health,
@@ -109,6 +98,22 @@ impl Daemon for SipGateway {
     async fn run(self) -> Result<(), RunError> {
         self.gateway.run(self.server).await;
         Ok(())
+    }
+}
+
+/// Tells the operator which trunks there are and where they reach us.
+fn introduce(deps: &Deps, config: &Config, trunks: &[Resolved]) {
+    let (first, last) = config.rtp_ports;
+    for trunk in trunks {
+        let name = &trunk.plan.name;
+        match &trunk.place {
+            Ok(place) => {
+                let local = place.local;
+                let rtp = local.ip();
+                deps.lifecycle.say(format!("Trunk {name}: SIP on {local}, RTP on {rtp}, ports {first}-{last} (UDP)"));
+            }
+            Err(trouble) => tracing::warn!(trunk = %name, host = trunk.plan.host, %trouble, "trunk cannot be used"),
+        }
     }
 }
 

@@ -92,6 +92,7 @@ impl Gateway {
             sip_call_id: question.sip_call_id,
             media: None,
         });
+        self.unpark();
     }
 
     fn ringing(&mut self, sip: LegHandle) {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use offhook_bus::{Bus, Server};
+use offhook_bus::{Bus, Incoming, Server};
 use offhook_contract::{Context, Event, HangupCause, NodeId, TrunkName};
 use offhook_media::EncodedPrompt;
 use offhook_runtime::Lifecycle;
@@ -29,6 +29,17 @@ const RESOLVE_PERIOD: Duration = Duration::from_secs(120);
 /// After the last leg ended: time for its BYE to be answered, and for the registrars to hear that we leave.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// A request that came before its leg is known: call-control acts as soon as it has decided, and its order may overtake
+/// its own decision.
+pub(crate) struct Parked {
+    pub(crate) request: Incoming,
+    until: Duration,
+}
+
+/// How long such a request waits, and how many may.
+const PARKING_TIME: Duration = Duration::from_secs(2);
+const PARKING_PLACES: usize = 256;
+
 /// Everything that belongs together for as long as the daemon runs.
 pub struct Gateway {
     pub(crate) node: NodeId,
@@ -43,6 +54,8 @@ pub struct Gateway {
     pub(crate) legs: Legs,
     /// Incoming calls that call-control has not decided about.
     pub(crate) asked: HashMap<LegHandle, TrunkName>,
+    /// Requests about legs that a decision on its way may name.
+    pub(crate) parked: Vec<Parked>,
     pub(crate) gate: Gate,
     pub(crate) trunks: Vec<Resolved>,
     pub(crate) health: Health,
@@ -78,22 +91,26 @@ impl Gateway {
             }
             let wake = self.endpoint.poll_timeout().map_or(TICK, |at| at.saturating_sub(self.now())).min(TICK);
             tokio::select! {
+                biased;
                 () = lifecycle.stop() => break,
                 () = lifecycle.draining(), if !draining => {
                     draining = true;
                     self.command_quietly(Command::Drain);
                 }
+                Some(decision) = self.decisions.1.recv() => self.decided(decision).await,
+                Some(news) = self.news.recv() => self.hear(news).await,
+                Some(request) = server.next() => self.take(request),
+                Some(trunks) = self.resolved.1.recv() => self.take_trunks(trunks),
+                file = reloads.next() => self.reload(&file),
+                _ = resolve_again.tick() => self.resolve(),
+                _ = tick.tick() => {
+                    self.unpark();
+                    self.report();
+                }
                 datagram = self.sockets.receive() => {
                     let now = self.now();
                     self.endpoint.handle_input(now, datagram.from, datagram.to_local, &datagram.bytes);
                 }
-                Some(request) = server.next() => self.answer(request).await,
-                Some(news) = self.news.recv() => self.hear(news).await,
-                Some(decision) = self.decisions.1.recv() => self.decided(decision).await,
-                Some(trunks) = self.resolved.1.recv() => self.take_trunks(trunks),
-                file = reloads.next() => self.reload(&file),
-                _ = resolve_again.tick() => self.resolve(),
-                _ = tick.tick() => self.report(),
                 () = tokio::time::sleep(wake) => {}
             }
         }
@@ -112,6 +129,28 @@ impl Gateway {
                 Output::Refused { source, reason } => {
                     tracing::warn!(source = %offhook_runtime::shown(source), %reason, "SIP message refused");
                 }
+            }
+        }
+    }
+
+    /// Answers a request now, or when the decision about its leg has come.
+    fn take(&mut self, request: Incoming) {
+        if !self.asked.is_empty() && self.parked.len() < PARKING_PLACES && self.names_unknown_leg(&request) {
+            let until = self.now() + PARKING_TIME;
+            self.parked.push(Parked { request, until });
+        } else {
+            self.answer(request);
+        }
+    }
+
+    /// Answers the parked requests whose leg is known by now, or whose time is up.
+    pub(crate) fn unpark(&mut self) {
+        let now = self.now();
+        for parked in std::mem::take(&mut self.parked) {
+            if now >= parked.until || !self.names_unknown_leg(&parked.request) {
+                self.answer(parked.request);
+            } else {
+                self.parked.push(parked);
             }
         }
     }
@@ -175,6 +214,7 @@ impl Gateway {
         });
     }
 
+    /// Takes what was resolved, if anything changed.
     fn take_trunks(&mut self, mut trunks: Vec<Resolved>) {
         let open = self.sockets.addresses();
         for trunk in &mut trunks {
@@ -189,6 +229,11 @@ impl Gateway {
             {
                 trunk.place = before.place.clone();
             }
+        }
+        if trunks == self.trunks {
+            return;
+        }
+        for trunk in &trunks {
             if let Err(trouble) = &trunk.place {
                 tracing::warn!(trunk = %trunk.plan.name, %trouble, "trunk cannot be used");
             }

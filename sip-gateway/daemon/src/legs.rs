@@ -105,10 +105,6 @@ impl Legs {
         self.legs.insert(id, leg);
     }
 
-    pub fn get(&self, leg: &LegId) -> Option<&Leg> {
-        self.legs.get(leg)
-    }
-
     pub fn get_mut(&mut self, leg: &LegId) -> Option<&mut Leg> {
         self.legs.get_mut(leg)
     }
@@ -126,6 +122,13 @@ impl Legs {
         if let Some(found) = self.legs.get_mut(leg) {
             found.media = Some(media);
             self.by_media.insert(media, leg.clone());
+        }
+    }
+
+    /// An incoming leg could not be answered.
+    pub fn take_media(&mut self, leg: &LegId) {
+        if let Some(media) = self.legs.get_mut(leg).and_then(|l| l.media.take()) {
+            self.by_media.remove(&media);
         }
     }
 

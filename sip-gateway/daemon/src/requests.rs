@@ -7,7 +7,7 @@ use offhook_contract::gateway::{
     RingTelephone, SendDigits, TelephoneAnswered, TelephoneDialled,
 };
 use offhook_contract::sfu::Done;
-use offhook_contract::{Context, ErrorCode, LinkAnswer, LinkOffer, Request, RequestError};
+use offhook_contract::{Context, ErrorCode, LegId, LinkAnswer, LinkOffer, Request, RequestError};
 use offhook_sip_core::api::{Command, CommandError, Dial};
 use offhook_sip_core::media::{LegMedia, LegMediaConfig, LegNumbers};
 use offhook_wire_sdp::telephony::AudioSession;
@@ -27,7 +27,15 @@ fn refuse(code: ErrorCode, message: impl Into<String>) -> RequestError {
 }
 
 impl Gateway {
-    pub(crate) async fn answer(&mut self, incoming: Incoming) {
+    /// Whether a request is about a leg that is not known here (yet).
+    pub(crate) fn names_unknown_leg(&self, incoming: &Incoming) -> bool {
+        let about_a_leg = [RingTelephone::NAME, AnswerTelephone::NAME, HangUpTelephone::NAME];
+        // The three have more fields or fewer; the leg stands in each under the same name.
+        let named = incoming.body::<RingTelephone>().ok().filter(|_| about_a_leg.contains(&incoming.name.as_str()));
+        named.is_some_and(|named| !self.legs.contains(&named.leg))
+    }
+
+    pub(crate) fn answer(&mut self, incoming: Incoming) {
         match incoming.name.as_str() {
             DialTelephone::NAME => self.serve(incoming, Self::dial),
             RingTelephone::NAME => self.serve(incoming, Self::ring),
@@ -184,8 +192,16 @@ impl Gateway {
         Duration::from_secs(u64::from(asked_s.min(self.config.rules.max_call_s).max(1)))
     }
 
-    fn ring(&mut self, _: &Context, request: RingTelephone) -> Result<Done, RequestError> {
-        let leg = self.legs.get_mut(&request.leg).ok_or_else(no_leg)?;
+    /// A leg, if it is the asking tenant's. The newest epoch seen is the leg's.
+    fn leg(&mut self, context: &Context, leg: &LegId) -> Result<&mut Leg, RequestError> {
+        let found = self.legs.get_mut(leg).filter(|l| context.tenant.as_ref() == Some(&l.identity.tenant));
+        let found = found.ok_or_else(|| refuse(ErrorCode::NotFound, "no such telephone leg here"))?;
+        found.identity.epoch = context.epoch.max(found.identity.epoch);
+        Ok(found)
+    }
+
+    fn ring(&mut self, context: &Context, request: RingTelephone) -> Result<Done, RequestError> {
+        let leg = self.leg(context, &request.leg)?;
         let sip = leg.sip;
         if leg.stage == Stage::Dialling {
             leg.stage = Stage::Ringing;
@@ -194,8 +210,12 @@ impl Gateway {
         Ok(Done {})
     }
 
-    fn answer_telephone(&mut self, _: &Context, request: AnswerTelephone) -> Result<TelephoneAnswered, RequestError> {
-        let leg = self.legs.get(&request.leg).ok_or_else(no_leg)?;
+    fn answer_telephone(
+        &mut self,
+        context: &Context,
+        request: AnswerTelephone,
+    ) -> Result<TelephoneAnswered, RequestError> {
+        let leg = self.leg(context, &request.leg)?;
         if leg.outbound || leg.media.is_some() {
             return Err(refuse(ErrorCode::Conflict, "the leg is not waiting for an answer"));
         }
@@ -211,20 +231,23 @@ impl Gateway {
         let max_duration = Some(self.longest(request.max_duration_s));
         match self.command(Command::Answer { leg: sip, media: session, max_duration }) {
             Ok(_) => Ok(TelephoneAnswered { link }),
-            Err(error) => Err(not_carried_out(&error)),
+            Err(error) => {
+                self.legs.take_media(&request.leg);
+                Err(self.close_again(media, not_carried_out(&error)))
+            }
         }
     }
 
-    fn hang_up(&mut self, _: &Context, request: HangUpTelephone) -> Result<Done, RequestError> {
-        if let Some(leg) = self.legs.get(&request.leg) {
+    fn hang_up(&mut self, context: &Context, request: HangUpTelephone) -> Result<Done, RequestError> {
+        if let Ok(leg) = self.leg(context, &request.leg) {
             let sip = leg.sip;
             self.command_quietly(Command::HangUp { leg: sip, cause: request.cause });
         }
         Ok(Done {})
     }
 
-    fn send_digits(&mut self, _: &Context, request: SendDigits) -> Result<Done, RequestError> {
-        let leg = self.legs.get(&request.leg).ok_or_else(no_leg)?;
+    fn send_digits(&mut self, context: &Context, request: SendDigits) -> Result<Done, RequestError> {
+        let leg = self.leg(context, &request.leg)?;
         let Some(media) = leg.media.filter(|_| !matches!(leg.stage, Stage::Dialling | Stage::Ringing)) else {
             return Err(refuse(ErrorCode::Conflict, "digits can be sent once the telephone is heard"));
         };
@@ -238,8 +261,8 @@ impl Gateway {
         Ok(Done {})
     }
 
-    fn hold(&mut self, _: &Context, request: HoldTelephone) -> Result<Done, RequestError> {
-        let leg = self.legs.get_mut(&request.leg).ok_or_else(no_leg)?;
+    fn hold(&mut self, context: &Context, request: HoldTelephone) -> Result<Done, RequestError> {
+        let leg = self.leg(context, &request.leg)?;
         let since = leg
             .stage
             .answered_at()
@@ -254,10 +277,6 @@ impl Gateway {
     fn inventory(&mut self, _: &Context, _: GatewayInventoryRequest) -> Result<GatewayInventory, RequestError> {
         Ok(GatewayInventory { legs: self.legs.rows(), trunks: self.health.states() })
     }
-}
-
-fn no_leg() -> RequestError {
-    refuse(ErrorCode::NotFound, "no such telephone leg here")
 }
 
 fn gate_refused(refusal: &GateRefusal) -> RequestError {

@@ -27,7 +27,7 @@ pub enum TrunkTrouble {
 }
 
 /// One trunk with its addresses.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved {
     pub plan: TrunkPlan,
     pub place: Result<Place, TrunkTrouble>,

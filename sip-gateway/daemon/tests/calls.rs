@@ -135,11 +135,8 @@ async fn a_telephone_calls_rings_is_answered_and_its_digits_are_told_once() {
     let question = world.control.question().await;
     assert_eq!((question.to.e164(), question.from.as_ref().unwrap().e164()), ("+15550100", "+15559999"));
     assert_eq!((question.from_name.as_deref(), question.sip_call_id.as_str()), (Some("Carl"), "incoming-1"));
-    // The decision travels back on the bus before the leg is known; repeat until it is.
-    let ring = RingTelephone { leg: leg("leg-in") };
-    while world.ask("call-in", &ring).await.is_err() {
-        tokio::task::yield_now().await;
-    }
+    // The order may overtake the decision that it follows from.
+    world.ask("call-in", &RingTelephone { leg: leg("leg-in") }).await.unwrap();
     world.carrier.response(180).await;
     let mut room = Room::new().await;
     let answer = AnswerTelephone { leg: leg("leg-in"), link: room.offer(), max_duration_s: 600 };
@@ -234,6 +231,49 @@ async fn the_last_gate_refuses_what_call_control_should_not_have_asked() {
     second.leg = leg("leg-2");
     assert_eq!(refused(world.ask("c", &second).await.unwrap_err()), ErrorCode::Exhausted);
     world.until_metric("sip_rtp_port_pairs", 1.0).await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn another_tenants_leg_does_not_exist() {
+    let world = World::new().await;
+    let mut room = Room::new().await;
+    dialled(&world, &mut room).await;
+    let mut stranger = World::context("call-out");
+    stranger.tenant = Some(offhook_contract::TenantId::parse("other").unwrap());
+    let to = offhook_bus::Target::Node(world.node.clone());
+    let digits = SendDigits { leg: leg("leg-out"), digits: "1".into(), duration_ms: 100 };
+    let refused = world.bus.request(to.clone(), &stranger, &digits, world::PATIENCE).await.unwrap_err();
+    assert_eq!(refusal(&refused), ErrorCode::NotFound);
+    let hang_up = HangUpTelephone { leg: leg("leg-out"), cause: HangupCause::Normal };
+    world.bus.request(to, &stranger, &hang_up, world::PATIENCE).await.unwrap();
+    assert_eq!(world.inventory().await.legs.len(), 1, "and cannot be ended");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_caller_that_the_carrier_puts_on_hold_hears_and_sends_nothing_until_it_comes_back() {
+    let mut world = World::new().await;
+    let mut room = Room::new().await;
+    let invite = dialled(&world, &mut room).await;
+    world.carrier.respond(&invite, "200 OK", "", &world.carrier.sdp()).await;
+    world.carrier.request("ACK").await;
+    world.control.fact().await;
+    let phone = Phone::new(&world.carrier, invite.audio_port());
+    phone.hear().await;
+    let held = world.carrier.sdp() + "a=inactive\r\n";
+    world.carrier.reinvite(&invite, 1, &held).await;
+    let ok = world.carrier.response(200).await;
+    assert!(ok.body.contains("a=inactive"), "{}", ok.body);
+    world.carrier.ack(&invite, 1).await;
+    while let Ok(Ok(_)) = tokio::time::timeout(std::time::Duration::from_millis(200), phone.try_hear()).await {}
+    world.carrier.reinvite(&invite, 2, &world.carrier.sdp()).await;
+    let ok = world.carrier.response(200).await;
+    assert!(ok.body.contains("a=sendrecv"), "{}", ok.body);
+    world.carrier.ack(&invite, 2).await;
+    let mut phone = phone;
+    let back = converse(&mut phone, &mut room, 40, 600.0, 1_000.0).await;
+    assert!(detect::presence(&back.room, 8_000, 600.0) > 0.99);
     world.stop().await;
 }
 

@@ -40,7 +40,7 @@ pub struct Config {
 }
 
 /// One `[[trunk]]`, before its name is resolved.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrunkPlan {
     pub name: TrunkName,
     pub tenant: TenantId,
@@ -63,7 +63,7 @@ pub struct TrunkPlan {
     pub emergency: bool,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
     pub username: String,
     pub password: Secret,

@@ -123,6 +123,32 @@ impl Carrier {
         self.send(request.from, &text).await;
     }
 
+    /// A re-INVITE inside the call that `invite` began.
+    pub async fn reinvite(&self, invite: &Message, cseq: u32, body: &str) {
+        self.inside(invite, "INVITE", cseq, body).await;
+    }
+
+    pub async fn ack(&self, invite: &Message, cseq: u32) {
+        self.inside(invite, "ACK", cseq, "").await;
+    }
+
+    /// A request of ours in the dialog of the gateway's INVITE: the parties change places.
+    async fn inside(&self, invite: &Message, method: &str, cseq: u32, body: &str) {
+        let contact = invite.header("contact").trim_start_matches('<').split('>').next().unwrap();
+        let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+        let text = format!(
+            "{method} {contact} SIP/2.0\r\nVia: SIP/2.0/UDP {us};branch=z9hG4bKin{method}{cseq};rport\r\nMax-Forwards: 70\r\n\
+             From: {};tag=theirs\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {cseq} {method}\r\nContact: <sip:carrier@{us}>\r\n\
+             {kind}Content-Length: {}\r\n\r\n{body}",
+            invite.header("to"),
+            invite.header("from"),
+            invite.header("call-id"),
+            body.len(),
+            us = self.address(),
+        );
+        self.send(invite.from, &text).await;
+    }
+
     /// PCMU and events at our RTP socket.
     pub fn sdp(&self) -> String {
         format!(

@@ -124,6 +124,11 @@ impl Phone {
         self.timestamp += 960;
     }
 
+    /// The next packet of whomever, as long as it takes.
+    pub async fn try_hear(&self) -> std::io::Result<usize> {
+        self.rtp.recv(&mut [0; 1_500]).await
+    }
+
     /// The next RTP packet of the gateway.
     pub async fn hear(&self) -> Vec<u8> {
         let mut buffer = vec![0; 1_500];
