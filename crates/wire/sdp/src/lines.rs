@@ -95,10 +95,7 @@ pub(crate) fn first<'a>(lines: &[Line<'a>], key: u8) -> Option<&'a str> {
 
 /// All attributes as (name, value); a property attribute has an empty value.
 pub(crate) fn attributes<'l, 'a: 'l>(lines: &'l [Line<'a>]) -> impl Iterator<Item = (&'a str, &'a str)> + 'l {
-    lines
-        .iter()
-        .filter(|line| line.key == b'a')
-        .map(|line| line.value.split_once(':').unwrap_or((line.value, "")))
+    lines.iter().filter(|line| line.key == b'a').map(|line| line.value.split_once(':').unwrap_or((line.value, "")))
 }
 
 /// The value of attribute `name`; an error if it stands twice with different values.
@@ -215,13 +212,8 @@ mod tests {
 
     #[test]
     fn media_lines_with_port_ranges_signs_or_no_format_are_refused() {
-        for bad in [
-            "audio 9",
-            "audio 9 RTP/AVP",
-            "audio -1 RTP/AVP 0",
-            "audio 70000 RTP/AVP 0",
-            "audio 9/2 RTP/AVP 0",
-        ] {
+        for bad in ["audio 9", "audio 9 RTP/AVP", "audio -1 RTP/AVP 0", "audio 70000 RTP/AVP 0", "audio 9/2 RTP/AVP 0"]
+        {
             assert_eq!(MediaLine::parse(bad).unwrap_err(), SdpError::MalformedLine('m'), "{bad}");
         }
         assert_eq!(MediaLine::parse("audio 9/1 RTP/AVP 0").unwrap().port, 9);

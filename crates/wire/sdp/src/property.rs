@@ -1,9 +1,7 @@
 //! Properties that hold for any input; the fuzz targets and the replay tests call them.
 
 use crate::telephony::{self, AudioSession, Codec, LocalDescription};
-use crate::webrtc::{
-    AnswerPlan, AudioCodec, Fingerprint, IceCredentials, LinePlan, MediaKind, Offer, write_answer,
-};
+use crate::webrtc::{AnswerPlan, AudioCodec, Fingerprint, IceCredentials, LinePlan, MediaKind, Offer, write_answer};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Any offer that is read can be answered, and the answer keeps the offer's lines one by one.
@@ -36,21 +34,13 @@ pub fn webrtc(data: &[u8]) {
     let Ok(ice) = IceCredentials::new("ufrag", "pwdpwdpwdpwdpwdpwdpwdpwd") else { return };
     let candidates = vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1)];
     let nothing = lines.iter().all(|line| matches!(line, LinePlan::Refuse));
-    let plan = AnswerPlan {
-        session_id: 1,
-        session_version: 1,
-        ice,
-        fingerprint: Fingerprint([0; 32]),
-        candidates,
-        lines,
-    };
+    let plan =
+        AnswerPlan { session_id: 1, session_version: 1, ice, fingerprint: Fingerprint([0; 32]), candidates, lines };
     match write_answer(&offer, &plan) {
         Ok(answer) => {
             let count = answer.lines().filter(|line| line.starts_with("m=")).count();
             assert_eq!(count, offer.media.len(), "one line each");
-            assert!(
-                answer.split("\r\n").all(|line| line.is_empty() || line.as_bytes().get(1) == Some(&b'='))
-            );
+            assert!(answer.split("\r\n").all(|line| line.is_empty() || line.as_bytes().get(1) == Some(&b'=')));
         }
         Err(error) => assert!(nothing, "a fitting plan was refused: {error}"),
     }

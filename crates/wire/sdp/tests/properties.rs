@@ -28,8 +28,7 @@ impl Random {
 }
 
 fn mutate(random: &mut Random, seeds: &[&[u8]]) -> Vec<u8> {
-    let mut lines: Vec<Vec<u8>> =
-        seeds[random.below(seeds.len())].split(|&b| b == b'\n').map(<[u8]>::to_vec).collect();
+    let mut lines: Vec<Vec<u8>> = seeds[random.below(seeds.len())].split(|&b| b == b'\n').map(<[u8]>::to_vec).collect();
     for _ in 0..1 + random.below(4) {
         let at = random.below(lines.len());
         match random.below(5) {

@@ -31,6 +31,19 @@ fn a_carriers_offer_is_answered_with_its_first_codec_we_know_and_its_numbers() {
 }
 
 #[test]
+fn reports_go_where_the_offer_says_but_never_to_a_third_host() {
+    for (line, rtcp) in [
+        ("", "198.51.100.9:16401"),
+        ("a=rtcp:17000\r\n", "198.51.100.9:17000"),
+        ("a=rtcp:17000 IN IP4 198.51.100.9\r\n", "198.51.100.9:17000"),
+        ("a=rtcp:17000 IN IP4 203.0.113.1\r\n", "198.51.100.9:16401"),
+    ] {
+        let (_, agreed) = negotiate(&read(&format!("{CARRIER}{line}")), &ours()).unwrap();
+        assert_eq!(agreed.remote_rtcp, rtcp.parse().unwrap(), "{line}");
+    }
+}
+
+#[test]
 fn our_offer_and_their_answer_may_number_events_differently() {
     let mut local = LocalDescription::new(9);
     let offer = local.offer(&ours());
@@ -61,12 +74,7 @@ fn lines_we_do_not_take_are_declined_in_place() {
     let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("m=")).collect();
     assert_eq!(
         lines,
-        [
-            "m=audio 0 RTP/SAVP 0 8",
-            "m=audio 30000 RTP/AVP 0 101",
-            "m=video 0 RTP/AVP 96",
-            "m=image 0 udptl t38"
-        ]
+        ["m=audio 0 RTP/SAVP 0 8", "m=audio 30000 RTP/AVP 0 101", "m=video 0 RTP/AVP 96", "m=image 0 udptl t38"]
     );
 }
 
@@ -145,6 +153,7 @@ fn broken_descriptions_are_refused_by_name() {
         ("c=IN IP4 198.51.100.9\r\n", "", SdpError::MissingLine('c')),
         ("a=rtpmap:8 PCMA/8000", "a=rtpmap:8 PCMA", SdpError::MalformedAttribute("rtpmap")),
         ("a=rtpmap:8 PCMA/8000", "a=rtpmap:300 PCMA/8000", SdpError::MalformedAttribute("rtpmap")),
+        ("a=ptime:20", "a=rtcp:0", SdpError::MalformedAttribute("rtcp")),
         ("a=ptime:20", "a=ptime:-20", SdpError::MalformedAttribute("ptime")),
         ("8 0 18", "8 8 18", SdpError::MalformedLine('m')),
     ];

@@ -50,9 +50,7 @@ fn chromiums_join_offer_is_read_line_by_line() {
     assert_eq!(mic.payload_of(AudioCodec::Pcmu), Some(0));
     assert_eq!(mic.payloads[0].feedback, ["transport-cc"]);
     assert_eq!((mic.extmap_id(URI_AUDIO_LEVEL), mic.extmap_id(URI_MID)), (Some(1), Some(4)));
-    assert!(
-        offer.media[1..].iter().all(|line| line.direction == Direction::RecvOnly && line.ssrcs.is_empty())
-    );
+    assert!(offer.media[1..].iter().all(|line| line.direction == Direction::RecvOnly && line.ssrcs.is_empty()));
 }
 
 #[test]
@@ -76,9 +74,7 @@ fn the_answer_gives_every_slot_one_ssrc_and_all_codecs_in_our_order() {
         assert!(part.contains("a=setup:passive\r\n") && part.contains("a=ice-ufrag:srvufrag\r\n"));
         assert!(part.contains("a=rtcp-fb:111 nack\r\n") && !part.contains("transport"));
         assert!(part.contains("a=extmap:1 urn") && part.contains("a=extmap:4 urn"));
-        assert!(
-            !part.contains("extmap:2") && !part.contains("extmap:3") && !part.contains("telephone-event")
-        );
+        assert!(!part.contains("extmap:2") && !part.contains("extmap:3") && !part.contains("telephone-event"));
     }
 }
 
@@ -171,10 +167,7 @@ fn a_plan_that_does_not_fit_its_offer_is_refused() {
     assert_eq!(with(&|p| p.lines[1] = send(9002, "t")), AnswerError::DuplicateSsrc { ssrc: 9002 });
     assert_eq!(with(&|p| p.lines[1] = send(1, "t\r\na=x")), AnswerError::Unwritable { what: "track" });
     let foreign = LinePlan::Receive { payloads: vec![Payload::of(AudioCodec::Opus, 9)] };
-    assert_eq!(
-        with(&|p| p.lines[0] = foreign.clone()),
-        AnswerError::PayloadNotOffered { mid: "0".into(), number: 9 }
-    );
+    assert_eq!(with(&|p| p.lines[0] = foreign.clone()), AnswerError::PayloadNotOffered { mid: "0".into(), number: 9 });
 }
 
 #[test]

@@ -71,5 +71,5 @@ pub(super) fn acknowledge(
     let Ok(ack) = ack else { return };
     let hop = dialog.next_hop(&slot.trunk, source);
     core.transmit(hop, slot.socket.local, ack.clone());
-    core.clients.acknowledge(invite, &dialog.remote_tag, ack);
+    core.clients.acknowledge(invite, &dialog.remote_tag, hop, ack);
 }

@@ -48,7 +48,8 @@ impl SipEndpoint {
 
     /// RFC 3261 §18.1.2: a response belongs to a transaction; and it must come from that transaction's trunk.
     fn on_response(&mut self, now: Now, from: SocketAddr, response: &Message<'_>) {
-        let found = self.core.clients.find(response);
+        // RFC 3261 §8.1.3.3: more than one Via means that it was meant for somebody behind us.
+        let found = self.core.clients.find(response).filter(|_| response.vias().len() == 1);
         let own = found.filter(|&tx| {
             let slot = self.core.clients.trunk(tx).and_then(|trunk| self.core.slot(trunk));
             slot.is_some_and(|slot| slot.trunk.admits(from.ip()))
@@ -57,7 +58,7 @@ impl SipEndpoint {
             self.core.stats.stray_responses += 1;
             return self.core.refuse(now, from, Refusal::StrayResponse);
         };
-        if self.repeats_ack(tx, response, from) {
+        if self.repeats_ack(tx, response) {
             return;
         }
         let Some(received) = self.core.clients.on_response(tx, response) else { return };
@@ -79,15 +80,15 @@ impl SipEndpoint {
     }
 
     /// A repeated 2xx gets its ACK again and goes no further.
-    fn repeats_ack(&mut self, tx: TxId, response: &Message<'_>, from: SocketAddr) -> bool {
+    fn repeats_ack(&mut self, tx: TxId, response: &Message<'_>) -> bool {
         let tag = response.to().tag().unwrap_or_default();
         if response.code().is_none_or(|code| code / 100 != 2) {
             return false;
         }
-        let Some(ack) = self.core.clients.acknowledged(tx, tag).map(<[u8]>::to_vec) else { return false };
+        let Some((to, ack)) = self.core.clients.acknowledged(tx, tag) else { return false };
         let Some(local) = self.core.clients.request(tx).map(|request| request.local) else { return false };
         self.core.stats.retransmissions_in += 1;
-        self.core.transmit(from, local, ack);
+        self.core.transmit(to, local, ack);
         true
     }
 
@@ -133,6 +134,10 @@ impl SipEndpoint {
         }
         match method {
             Method::Invite => self.on_invite(now, request, tx),
+            // Tells a carrier that balances by OPTIONS to send its calls elsewhere.
+            Method::Options if self.draining => {
+                self.core.answer_plainly(now, tx, message, request.from, 503, &[(Name::RetryAfter, "10")]);
+            }
             Method::Options => {
                 let headers = [(Name::Allow, ALLOW), (Name::Accept, "application/sdp")];
                 self.core.answer_plainly(now, tx, message, request.from, 200, &headers);

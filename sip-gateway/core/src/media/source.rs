@@ -29,10 +29,9 @@ impl RemoteMedia {
         for (slot, format) in receive.iter_mut().zip(&agreed.receive) {
             *slot = Some((format.number, codec_of(format.codec)));
         }
-        let rtcp = SocketAddr::new(agreed.remote.ip(), agreed.remote.port().saturating_add(1));
         Self {
             rtp: agreed.remote,
-            rtcp,
+            rtcp: agreed.remote_rtcp,
             codec: codec_of(agreed.send.codec),
             payload_type: agreed.send.number,
             receive,

@@ -42,7 +42,7 @@ struct Client {
     /// The ACK of a refusal.
     ack: Option<Vec<u8>>,
     /// ACKs of 2xx by the tag of their sender; repeated 2xx get the same again (RFC 3261 §13.2.2.4).
-    acked: Vec<(String, Vec<u8>)>,
+    acked: Vec<(String, SocketAddr, Vec<u8>)>,
 }
 
 /// Forks whose 2xx we remember; more are not acknowledged.
@@ -119,16 +119,16 @@ impl Clients {
     }
 
     /// Remembers the ACK of a 2xx.
-    pub fn acknowledge(&mut self, id: TxId, tag: &str, ack: Vec<u8>) {
+    pub fn acknowledge(&mut self, id: TxId, tag: &str, to: SocketAddr, ack: Vec<u8>) {
         if let Some(client) = self.by_id.get_mut(&id).filter(|client| client.acked.len() < MAX_FORKS) {
-            client.acked.push((tag.to_owned(), ack));
+            client.acked.push((tag.to_owned(), to, ack));
         }
     }
 
     /// The ACK already sent to the sender with this tag.
-    pub fn acknowledged(&self, id: TxId, tag: &str) -> Option<&[u8]> {
+    pub fn acknowledged(&self, id: TxId, tag: &str) -> Option<(SocketAddr, Vec<u8>)> {
         let client = self.by_id.get(&id)?;
-        client.acked.iter().find(|(known, _)| known == tag).map(|(_, ack)| ack.as_slice())
+        client.acked.iter().find(|(known, ..)| known == tag).map(|(_, to, ack)| (*to, ack.clone()))
     }
 
     pub fn forks(&self, id: TxId) -> usize {

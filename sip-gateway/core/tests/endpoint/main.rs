@@ -5,6 +5,7 @@
 mod calls;
 mod carrier;
 mod dialogs;
+mod hostile;
 mod refusals;
 mod trunks;
 mod world;

@@ -4,7 +4,7 @@ use super::session::{AudioSession, Codec, Format, Proto};
 use crate::lines::{Line, MediaLine, Sections, attribute, attributes, decimal, first, is_token};
 use crate::webrtc::shared::{Payload, parse_direction, payload_number};
 use crate::{Direction, SdpError};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// The `o=` line: who wrote the description and which version it is (RFC 8866 §5.2).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,10 +72,7 @@ impl Description {
             lines.map(|(index, line)| (index, &line.session))
         };
         let open = || audio().filter(|(_, session)| session.port != 0);
-        open()
-            .find(|(_, session)| session.proto == Proto::Avp)
-            .or_else(|| open().next())
-            .or_else(|| audio().next())
+        open().find(|(_, session)| session.proto == Proto::Avp).or_else(|| open().next()).or_else(|| audio().next())
     }
 }
 
@@ -95,8 +92,7 @@ fn parse_origin(value: &str) -> Result<Origin, SdpError> {
 fn parse_connection(value: &str) -> Result<IpAddr, SdpError> {
     const BAD: SdpError = SdpError::MalformedLine('c');
     let mut words = value.split(' ').filter(|word| !word.is_empty());
-    let (Some("IN"), Some(family), Some(address), None) =
-        (words.next(), words.next(), words.next(), words.next())
+    let (Some("IN"), Some(family), Some(address), None) = (words.next(), words.next(), words.next(), words.next())
     else {
         return Err(BAD);
     };
@@ -127,6 +123,7 @@ fn parse_media(
             direction: parse_direction(lines)?.or(session_direction).unwrap_or_default(),
             formats: if is_audio { parse_formats(&m, lines)? } else { Vec::new() },
             ptime_ms: parse_ptime(lines)?,
+            rtcp: parse_rtcp(lines, address)?,
             proto: Proto::parse(m.proto),
         },
     })
@@ -137,6 +134,19 @@ fn parse_ptime(lines: &[Line<'_>]) -> Result<Option<u16>, SdpError> {
     // Some write a fraction ("20.0"); only the whole milliseconds matter.
     let whole = value.trim().split('.').next().unwrap_or_default();
     decimal(whole).filter(|&ms| ms > 0).map(Some).ok_or(SdpError::MalformedAttribute("ptime"))
+}
+
+/// RFC 3605 §2.1: a port, and an address if it is another one. An address is taken only when it is that of the audio: nobody
+/// else is to be sent reports.
+fn parse_rtcp(lines: &[Line<'_>], address: IpAddr) -> Result<Option<SocketAddr>, SdpError> {
+    const BAD: SdpError = SdpError::MalformedAttribute("rtcp");
+    let Some(value) = attribute(lines, "rtcp")? else { return Ok(None) };
+    let (port, connection) = match value.split_once(' ') {
+        Some((port, connection)) => (port, Some(parse_connection(connection).map_err(|_| BAD)?)),
+        None => (value, None),
+    };
+    let port = decimal(port).filter(|&port: &u16| port > 0).ok_or(BAD)?;
+    Ok(connection.is_none_or(|other| other == address).then(|| SocketAddr::new(address, port)))
 }
 
 /// The formats we know, in the order of the m= line. Foreign codecs are skipped, not refused.
@@ -152,8 +162,7 @@ fn parse_formats(m: &MediaLine<'_>, lines: &[Line<'_>]) -> Result<Vec<Format>, S
         if formats.iter().any(|format| format.number == number) {
             return Err(SdpError::MalformedLine('m'));
         }
-        let mapped =
-            maps.iter().find(|map| map.number == number).cloned().or_else(|| Payload::from_static(number));
+        let mapped = maps.iter().find(|map| map.number == number).cloned().or_else(|| Payload::from_static(number));
         let Some(map) = mapped else { continue };
         if let Some(codec) = Codec::from_rtpmap(&map.name, map.clock_hz, map.channels) {
             formats.push(Format { number, codec });

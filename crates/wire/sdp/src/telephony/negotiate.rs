@@ -11,8 +11,10 @@ pub type RtpCodec = Format;
 /// What the media path needs after an exchange, seen from us.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agreed {
-    /// Where we send to, and the only address from which we accept (RTCP is its port + 1 unless told otherwise).
+    /// Where we send to, and the only address from which we accept.
     pub remote: SocketAddr,
+    /// The same for RTCP.
+    pub remote_rtcp: SocketAddr,
     /// Voice towards them.
     pub send: RtpCodec,
     /// Voice from them: any of these may come (payload numbers may differ per direction, RFC 3264 §5.1).
@@ -83,6 +85,7 @@ pub fn negotiate(offer: &Description, ours: &AudioSession) -> Result<(AudioSessi
     let answer = AudioSession { direction, formats, proto: Proto::Avp, ..ours.clone() };
     let agreed = Agreed {
         remote: theirs.socket(),
+        remote_rtcp: theirs.rtcp_socket(),
         send: voice,
         receive: vec![voice],
         send_events: events,
@@ -117,6 +120,7 @@ pub fn accept_answer(ours: &AudioSession, answer: &Description) -> Result<Agreed
     let direction = theirs.direction.reversed();
     Ok(Agreed {
         remote: theirs.socket(),
+        remote_rtcp: theirs.rtcp_socket(),
         send: *first,
         receive,
         send_events,
@@ -133,19 +137,13 @@ fn usable_audio(description: &Description) -> Result<(usize, &AudioSession), Neg
     match &audio.proto {
         _ if audio.port == 0 => Err(NegotiateError::AudioRefused),
         Proto::Avp => Ok((index, audio)),
-        Proto::Secure(name) | Proto::Feedback(name) => {
-            Err(NegotiateError::SecureOrFeedbackProfile(name.clone()))
-        }
+        Proto::Secure(name) | Proto::Feedback(name) => Err(NegotiateError::SecureOrFeedbackProfile(name.clone())),
         Proto::Other(name) => Err(NegotiateError::UnknownProfile(name.clone())),
     }
 }
 
 fn same_family(ours: &AudioSession, theirs: &AudioSession) -> Result<(), NegotiateError> {
-    if ours.address.is_ipv4() == theirs.address.is_ipv4() {
-        Ok(())
-    } else {
-        Err(NegotiateError::AddressFamily)
-    }
+    if ours.address.is_ipv4() == theirs.address.is_ipv4() { Ok(()) } else { Err(NegotiateError::AddressFamily) }
 }
 
 /// An unspecified address means "do not send", whatever the direction says (RFC 3264 §8.4).

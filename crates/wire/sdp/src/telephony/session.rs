@@ -83,6 +83,8 @@ pub struct AudioSession {
     /// In order of preference.
     pub formats: Vec<Format>,
     pub ptime_ms: Option<u16>,
+    /// Where its author receives RTCP, if it says so (RFC 3605); else one port above.
+    pub rtcp: Option<SocketAddr>,
     pub proto: Proto,
 }
 
@@ -90,14 +92,14 @@ impl AudioSession {
     /// Ours: `codecs` in order of preference, then telephone events, 20 ms packets.
     pub fn new(address: IpAddr, port: u16, codecs: &[Codec]) -> Self {
         let events = std::iter::once(&Codec::TelephoneEvent).filter(|event| !codecs.contains(event));
-        let formats =
-            codecs.iter().chain(events).map(|&codec| Format { number: codec.usual_number(), codec });
+        let formats = codecs.iter().chain(events).map(|&codec| Format { number: codec.usual_number(), codec });
         Self {
             address,
             port,
             direction: Direction::SendRecv,
             formats: formats.collect(),
             ptime_ms: Some(20),
+            rtcp: None,
             proto: Proto::Avp,
         }
     }
@@ -105,6 +107,11 @@ impl AudioSession {
     /// Where its author receives.
     pub fn socket(&self) -> SocketAddr {
         SocketAddr::new(self.address, self.port)
+    }
+
+    /// Where its author receives RTCP (RFC 3550 §11, RFC 3605).
+    pub fn rtcp_socket(&self) -> SocketAddr {
+        self.rtcp.unwrap_or_else(|| SocketAddr::new(self.address, self.port.saturating_add(1)))
     }
 
     /// Whether its author does not want to hear us now: `sendonly` or `inactive` (RFC 3264 §8.4), or the address

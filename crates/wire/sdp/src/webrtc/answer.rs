@@ -45,9 +45,7 @@ pub enum AnswerError {
     PayloadNotOffered { mid: String, number: u8 },
     #[error("line {mid} was offered with a direction that does not allow the planned one (RFC 3264 §6.1)")]
     Direction { mid: String },
-    #[error(
-        "line {mid} is not audio, stopped, outside the bundle or without rtcp-mux and can only be refused"
-    )]
+    #[error("line {mid} is not audio, stopped, outside the bundle or without rtcp-mux and can only be refused")]
     MustRefuse { mid: String },
     #[error("{what} holds characters that would break the description")]
     Unwritable { what: &'static str },
@@ -137,11 +135,7 @@ fn check_line(offer: &Offer, line: &OfferMedia, planned: &LinePlan) -> Result<()
 }
 
 fn write_session(out: &mut String, offer: &Offer, plan: &AnswerPlan) -> fmt::Result {
-    write!(
-        out,
-        "v=0\r\no=- {} {} IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n",
-        plan.session_id, plan.session_version
-    )?;
+    write!(out, "v=0\r\no=- {} {} IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n", plan.session_id, plan.session_version)?;
     out.push_str("a=group:BUNDLE");
     // RFC 9143 §7.3.3: only accepted lines stand in the answer's group, in the order of the offer's.
     for mid in &offer.bundle {

@@ -237,14 +237,8 @@ fn parse_payloads(m: &MediaLine<'_>, lines: &[Line<'_>]) -> Result<Vec<Payload>,
         if payloads.iter().any(|payload| payload.number == number) {
             return Err(SdpError::MalformedLine('m'));
         }
-        let unknown = Payload {
-            number,
-            name: String::new(),
-            clock_hz: 0,
-            channels: 1,
-            fmtp: None,
-            feedback: Vec::new(),
-        };
+        let unknown =
+            Payload { number, name: String::new(), clock_hz: 0, channels: 1, fmtp: None, feedback: Vec::new() };
         payloads.push(Payload::from_static(number).unwrap_or(unknown));
     }
     debug_assert!(payloads.len() <= MAX_FORMATS);

@@ -128,14 +128,7 @@ impl Payload {
     pub fn of(codec: AudioCodec, number: u8) -> Self {
         let (name, clock_hz, channels) = codec.rtpmap();
         let feedback = if codec == AudioCodec::Opus { vec!["nack".to_owned()] } else { Vec::new() };
-        Self {
-            number,
-            name: name.to_owned(),
-            clock_hz,
-            channels,
-            fmtp: codec.fmtp().map(str::to_owned),
-            feedback,
-        }
+        Self { number, name: name.to_owned(), clock_hz, channels, fmtp: codec.fmtp().map(str::to_owned), feedback }
     }
 
     pub fn codec(&self) -> Option<AudioCodec> {
