@@ -36,11 +36,7 @@ mod tests {
             assert_eq!(prompt.rate, 16_000, "{name}");
             let encoded = encode(&prompt).unwrap();
             assert!(!encoded.content(Codec::Opus).is_empty());
-            assert!(
-                (15..40).contains(&level::dbov(&prompt.samples)),
-                "{name}: {}",
-                level::dbov(&prompt.samples)
-            );
+            assert!((15..40).contains(&level::dbov(&prompt.samples)), "{name}: {}", level::dbov(&prompt.samples));
         }
     }
 

@@ -63,9 +63,7 @@ impl Codec {
     pub fn payload_ticks(self, payload: &[u8]) -> Option<u32> {
         match self {
             Self::Opus => crate::opus_codec::packet_ticks(payload),
-            Self::Pcmu | Self::Pcma => {
-                u32::try_from(payload.len()).ok().filter(|ticks| (1..=1_600).contains(ticks))
-            }
+            Self::Pcmu | Self::Pcma => u32::try_from(payload.len()).ok().filter(|ticks| (1..=1_600).contains(ticks)),
         }
     }
 }
@@ -78,11 +76,7 @@ mod tests {
     #[test]
     fn silence_frames_last_twenty_milliseconds() {
         for codec in Codec::ALL {
-            assert_eq!(
-                codec.payload_ticks(codec.silence_frame()),
-                Some(codec.samples_per_20ms()),
-                "{codec:?}"
-            );
+            assert_eq!(codec.payload_ticks(codec.silence_frame()), Some(codec.samples_per_20ms()), "{codec:?}");
         }
     }
 

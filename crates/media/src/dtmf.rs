@@ -4,8 +4,7 @@ use crate::detect::tone_power;
 
 const ROWS_HZ: [f32; 4] = [697.0, 770.0, 852.0, 941.0];
 const COLUMNS_HZ: [f32; 4] = [1_209.0, 1_336.0, 1_477.0, 1_633.0];
-const KEYS: [[char; 4]; 4] =
-    [['1', '2', '3', 'A'], ['4', '5', '6', 'B'], ['7', '8', '9', 'C'], ['*', '0', '#', 'D']];
+const KEYS: [[char; 4]; 4] = [['1', '2', '3', 'A'], ['4', '5', '6', 'B'], ['7', '8', '9', 'C'], ['*', '0', '#', 'D']];
 
 /// Each tone must reach this level.
 const FLOOR: f32 = 1e-4; // −40 dBFS
@@ -19,72 +18,86 @@ const PURITY: f32 = 0.6;
 /// The tones of a digit, low group first; `None` if it is no digit.
 pub fn frequencies(digit: char) -> Option<(f32, f32)> {
     let wanted = digit.to_ascii_uppercase();
-    KEYS.iter().zip(ROWS_HZ).find_map(|(row, low)| {
-        row.iter().zip(COLUMNS_HZ).find(|(key, _)| **key == wanted).map(|(_, high)| (low, high))
-    })
+    KEYS.iter()
+        .zip(ROWS_HZ)
+        .find_map(|(row, low)| row.iter().zip(COLUMNS_HZ).find(|(key, _)| **key == wanted).map(|(_, high)| (low, high)))
 }
 
-/// Finds digits in a stream. A digit is reported once, when it has been seen in two frames of 20 ms.
+/// A digit that was heard and has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeardDigit {
+    pub digit: char,
+    /// In whole frames.
+    pub duration_ms: u32,
+}
+
+/// Finds digits in a stream. A digit counts when it is seen in two frames of 20 ms (Q.24 asks for 40 ms), and is told
+/// once, when it ends.
 #[derive(Debug, Clone)]
 pub struct DtmfDetector {
     rate: u32,
     held: Vec<i16>,
     candidate: Option<char>,
-    seen: u8,
-    reported: bool,
-    absent: u8,
+    seen: u32,
+    absent: u32,
 }
 
 impl DtmfDetector {
     pub fn new(rate: u32) -> Self {
         let held = Vec::with_capacity((rate / 50).max(1) as usize);
-        Self { rate, held, candidate: None, seen: 0, reported: false, absent: 0 }
+        Self { rate, held, candidate: None, seen: 0, absent: 0 }
     }
 
-    /// Takes samples in pieces of any length and hands each new digit to `found`.
-    pub fn push(&mut self, samples: &[i16], mut found: impl FnMut(char)) {
+    /// Takes samples in pieces of any length and hands each digit that has ended to `found`.
+    pub fn push(&mut self, samples: &[i16], mut found: impl FnMut(HeardDigit)) {
         let frame = (self.rate / 50).max(1) as usize;
         for sample in samples {
             self.held.push(*sample);
             if self.held.len() >= frame {
                 let digit = digit_of(&self.held, self.rate);
                 self.held.clear();
-                if let Some(new) = self.judge(digit) {
-                    found(new);
+                if let Some(ended) = self.judge(digit) {
+                    found(ended);
                 }
             }
         }
     }
 
-    fn judge(&mut self, digit: Option<char>) -> Option<char> {
+    /// The stream is over: what sounds until now has ended.
+    pub fn finish(&mut self) -> Option<HeardDigit> {
+        self.held.clear();
+        self.end(None)
+    }
+
+    fn judge(&mut self, digit: Option<char>) -> Option<HeardDigit> {
         match digit {
-            Some(digit) if self.candidate == Some(digit) => {
+            Some(_) if self.candidate == digit => {
+                // A gap of one frame (a lost packet) belongs to the digit.
+                self.seen += 1 + self.absent;
                 self.absent = 0;
-                self.seen = self.seen.saturating_add(1);
-                if self.seen >= 2 && !self.reported {
-                    self.reported = true;
-                    return Some(digit);
-                }
+                None
             }
-            Some(digit) => {
-                (self.candidate, self.seen, self.reported, self.absent) = (Some(digit), 1, false, 0);
-            }
+            Some(_) => self.end(digit),
             None => {
-                // One frame without the tones may be a lost packet; two end the digit.
                 self.absent = self.absent.saturating_add(1);
-                if self.absent >= 2 {
-                    (self.candidate, self.seen, self.reported) = (None, 0, false);
-                }
+                if self.absent >= 2 { self.end(None) } else { None }
             }
         }
-        None
+    }
+
+    fn end(&mut self, next: Option<char>) -> Option<HeardDigit> {
+        let seen = std::mem::replace(&mut self.seen, u32::from(next.is_some()));
+        self.absent = 0;
+        let ended = std::mem::replace(&mut self.candidate, next)?;
+        (seen >= 2).then_some(HeardDigit { digit: ended, duration_ms: seen * crate::FRAME_MS })
     }
 }
 
 /// All digits in a piece of sound.
 pub fn digits_in(samples: &[i16], rate: u32) -> String {
-    let mut digits = String::new();
-    DtmfDetector::new(rate).push(samples, |digit| digits.push(digit));
+    let (mut digits, mut detector) = (String::new(), DtmfDetector::new(rate));
+    detector.push(samples, |heard| digits.push(heard.digit));
+    digits.extend(detector.finish().map(|heard| heard.digit));
     digits
 }
 
@@ -139,11 +152,22 @@ mod tests {
 
     #[test]
     fn digits_survive_g711() {
-        let pcm: Vec<i16> = dial("8005551234#", 8_000, 70, 70)
-            .iter()
-            .map(|s| g711::pcma_to_linear(g711::linear_to_pcma(*s)))
-            .collect();
+        let pcm: Vec<i16> =
+            dial("8005551234#", 8_000, 70, 70).iter().map(|s| g711::pcma_to_linear(g711::linear_to_pcma(*s))).collect();
         assert_eq!(digits_in(&pcm, 8_000), "8005551234#");
+    }
+
+    #[test]
+    fn a_digit_is_told_when_it_ends_with_its_length() {
+        let mut detector = DtmfDetector::new(8_000);
+        let mut heard = Vec::new();
+        let pcm = dial("5", 8_000, 200, 0);
+        detector.push(&pcm, |digit| heard.push(digit));
+        assert!(heard.is_empty(), "it sounds on");
+        detector.push(&[0; 480], |digit| heard.push(digit));
+        assert_eq!(heard.len(), 1);
+        assert_eq!(heard[0].digit, '5');
+        assert!(heard[0].duration_ms.abs_diff(200) <= 20, "{heard:?}");
     }
 
     #[test]

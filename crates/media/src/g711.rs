@@ -102,8 +102,7 @@ const fn pcma_decode_table() -> [i16; 256] {
     while byte < 256 {
         let code = byte as i32 ^ 0x55;
         let (exponent, mantissa) = ((code >> 4) & 7, code & 0xf);
-        let magnitude =
-            if exponent == 0 { (mantissa << 4) + 8 } else { ((mantissa << 4) + 0x108) << (exponent - 1) };
+        let magnitude = if exponent == 0 { (mantissa << 4) + 8 } else { ((mantissa << 4) + 0x108) << (exponent - 1) };
         table[byte] = if code & 0x80 != 0 { magnitude as i16 } else { -magnitude as i16 };
         byte += 1;
     }

@@ -60,8 +60,7 @@ impl Mixer {
 /// Mixes frames into `out`, which sets the length.
 pub fn mix(frames: &[&[i16]], out: &mut [i16]) {
     for (i, target) in out.iter_mut().enumerate() {
-        let sum =
-            frames.iter().filter_map(|f| f.get(i)).fold(0i32, |sum, s| sum.saturating_add(i32::from(*s)));
+        let sum = frames.iter().filter_map(|f| f.get(i)).fold(0i32, |sum, s| sum.saturating_add(i32::from(*s)));
         *target = limit(sum);
     }
 }
@@ -106,8 +105,7 @@ mod tests {
 
     #[test]
     fn everyone_hears_the_others_and_not_themselves() {
-        let voices: Vec<_> =
-            [400.0, 800.0, 1_200.0].map(|hz| tone::sine(hz, -20.0, 8_000, 400)).into_iter().collect();
+        let voices: Vec<_> = [400.0, 800.0, 1_200.0].map(|hz| tone::sine(hz, -20.0, 8_000, 400)).into_iter().collect();
         let mut mixer = Mixer::new(voices[0].len());
         mixer.begin(voices[0].len());
         voices.iter().for_each(|v| mixer.add(v));

@@ -89,8 +89,7 @@ impl OpusEncoder {
     /// `complexity` 0 to 10, `bitrate` in bit/s.
     pub fn new(rate: u32, complexity: u8, bitrate: u32) -> Result<Self, OpusError> {
         check_rate(rate)?;
-        let mut inner =
-            opus::Encoder::new(rate, opus::Channels::Mono, opus::Application::Voip).map_err(named)?;
+        let mut inner = opus::Encoder::new(rate, opus::Channels::Mono, opus::Application::Voip).map_err(named)?;
         inner.set_complexity(i32::from(complexity.min(10))).map_err(named)?;
         let bits = i32::try_from(bitrate.clamp(6_000, 510_000)).unwrap_or(510_000);
         inner.set_bitrate(opus::Bitrate::Bits(bits)).map_err(named)?;
@@ -116,11 +115,7 @@ impl OpusEncoder {
 }
 
 fn check_rate(rate: u32) -> Result<(), OpusError> {
-    if matches!(rate, 8_000 | 12_000 | 16_000 | 24_000 | 48_000) {
-        Ok(())
-    } else {
-        Err(OpusError::Rate(rate))
-    }
+    if matches!(rate, 8_000 | 12_000 | 16_000 | 24_000 | 48_000) { Ok(()) } else { Err(OpusError::Rate(rate)) }
 }
 
 /// Ticks at 48 kHz of one frame of the configuration in a TOC byte (RFC 6716 §3.1, table 2).
@@ -224,9 +219,7 @@ mod tests {
 
     #[test]
     fn packet_lengths_follow_the_table_of_configurations() {
-        for (config, ticks) in
-            [(0u8, 480), (1, 960), (2, 1_920), (3, 2_880), (11, 2_880), (12, 480), (15, 960)]
-        {
+        for (config, ticks) in [(0u8, 480), (1, 960), (2, 1_920), (3, 2_880), (11, 2_880), (12, 480), (15, 960)] {
             assert_eq!(packet_ticks(&[config << 3, 0]), Some(ticks), "config {config}");
         }
         for (config, ticks) in [(16u8, 120), (17, 240), (18, 480), (19, 960), (28, 120), (31, 960)] {
@@ -254,11 +247,7 @@ mod tests {
         let mut pcm = [0i16; 960];
         assert_eq!(decoder.decode(&[], &mut pcm), Err(OpusError::Malformed));
         assert_eq!(decoder.decode(&[0xfb, 0x00], &mut pcm), Err(OpusError::Malformed));
-        assert_eq!(
-            decoder.decode(&[0x79, 1, 2, 3], &mut pcm),
-            Err(OpusError::Malformed),
-            "two unequal halves"
-        );
+        assert_eq!(decoder.decode(&[0x79, 1, 2, 3], &mut pcm), Err(OpusError::Malformed), "two unequal halves");
         assert_eq!(decoder.decode(&[0xf8, 0xff, 0xfe], &mut pcm[..10]), Err(OpusError::BufferTooSmall));
         assert!(matches!(OpusDecoder::new(44_100), Err(OpusError::Rate(44_100))));
         let mut state = 1u32;

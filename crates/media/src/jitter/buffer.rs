@@ -139,20 +139,13 @@ impl<D: Depth> JitterBuffer<D> {
 
     fn place(&mut self, now: Duration, packet: &Arrival<'_>) -> Pushed {
         let second = self.clock_rate;
-        if packet.payload.is_empty()
-            || packet.payload.len() > MAX_PAYLOAD
-            || !(1..=second).contains(&packet.ticks)
-        {
+        if packet.payload.is_empty() || packet.payload.len() > MAX_PAYLOAD || !(1..=second).contains(&packet.ticks) {
             return Pushed::Refused;
         }
         let Some(reference) = self.reference() else {
             // After a pause anything starts a new stretch, except what lags behind the old one.
             let lags = self.last_sequence.wrapping_sub(packet.sequence) < LAGGARDS;
-            return if self.ssrc == Some(packet.ssrc) && lags {
-                Pushed::Late
-            } else {
-                self.restart(now, packet)
-            };
+            return if self.ssrc == Some(packet.ssrc) && lags { Pushed::Late } else { self.restart(now, packet) };
         };
         let distance = ahead(packet.timestamp, reference);
         let jump = i64::from(JUMP_MS) * i64::from(self.clock_rate) / 1_000;
@@ -183,8 +176,7 @@ impl<D: Depth> JitterBuffer<D> {
 
     /// A packet of another source or far away: two in a row restart the stream, one alone is forgotten.
     fn far(&mut self, now: Duration, packet: &Arrival<'_>) -> Pushed {
-        let follows_last =
-            self.ssrc == Some(packet.ssrc) && packet.sequence == self.last_sequence.wrapping_add(1);
+        let follows_last = self.ssrc == Some(packet.ssrc) && packet.sequence == self.last_sequence.wrapping_add(1);
         let follows_held = self.candidate.held
             && self.candidate.ssrc == packet.ssrc
             && packet.sequence == self.candidate.sequence.wrapping_add(1);
@@ -201,8 +193,8 @@ impl<D: Depth> JitterBuffer<D> {
             };
             let outcome = self.restart(now, &earlier);
             self.candidate.slot = first;
-            let near = ahead(packet.timestamp, self.candidate.slot.timestamp).unsigned_abs()
-                <= u64::from(self.clock_rate);
+            let near =
+                ahead(packet.timestamp, self.candidate.slot.timestamp).unsigned_abs() <= u64::from(self.clock_rate);
             if near {
                 self.store(packet);
                 return outcome;

@@ -182,8 +182,7 @@ fn a_sender_whose_clock_runs_slow_is_not_lost() {
 #[test]
 fn garbage_is_refused_and_memory_stays_bounded() {
     let mut b = JitterBuffer::fixed(CLOCK, ms(60));
-    let packet =
-        |payload, ticks| Arrival { sequence: 0, timestamp: 0, ssrc: 1, payload_type: 0, ticks, payload };
+    let packet = |payload, ticks| Arrival { sequence: 0, timestamp: 0, ssrc: 1, payload_type: 0, ticks, payload };
     assert_eq!(b.push(ms(0), &packet(&[], STEP)), Pushed::Refused);
     assert_eq!(b.push(ms(0), &packet(&[0; 2_000], STEP)), Pushed::Refused);
     assert_eq!(b.push(ms(0), &packet(&[0], 0)), Pushed::Refused);

@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use offhook_media::dtmf::DtmfDetector;
 use offhook_media::mix::Mixer;
 use offhook_media::prompt::EncodedPrompt;
+use offhook_media::{Codec, g711};
 use offhook_wire_rtp::{RtpPacket, TelephoneEvent};
 
 use super::FRAME;
@@ -101,6 +103,8 @@ pub struct LegMedia {
     mouth: Mouth,
     reports: Reports,
     digits_in: DigitReceiver,
+    /// Listens for tones when the carrier sends no events.
+    ear: DtmfDetector,
     digits_out: DigitSender,
     uplink: Option<Uplink>,
     speakers: Vec<Speaker>,
@@ -126,6 +130,7 @@ impl LegMedia {
             remote: None,
             mouth: Mouth::new(ssrc, sequence, timestamp),
             digits_in: DigitReceiver::default(),
+            ear: DtmfDetector::new(super::RATE),
             digits_out: DigitSender::default(),
             uplink: None,
             speakers: Vec::new(),
@@ -229,6 +234,7 @@ impl LegMedia {
         let Some(remote) = &mut self.remote else { return TrunkInput::Dropped(DropReason::NoRemote) };
         remote.rtp.learn(from);
         let codec = remote.media.codec_from(packet.payload_type());
+        let no_events = remote.media.receive_events.is_none();
         self.reports.received(now, packet.ssrc(), packet.sequence(), packet.timestamp());
         if matches!(self.watch, Watch::Since(_)) {
             self.watch = Watch::Since(now);
@@ -240,8 +246,24 @@ impl LegMedia {
         if codec.payload_ticks(packet.payload()).is_none() {
             return TrunkInput::Dropped(DropReason::Payload);
         }
+        if no_events {
+            self.listen(codec, packet.payload());
+        }
         let Some(uplink) = self.uplink.as_mut().filter(|_| !self.held) else { return TrunkInput::Used };
         uplink.forward(now, packet, codec, out).map_or(TrunkInput::Used, TrunkInput::Forward)
+    }
+
+    /// Keys as tones in the voice.
+    fn listen(&mut self, codec: Codec, payload: &[u8]) {
+        let mut pcm = [0i16; FRAME];
+        let (mut told, decode) = (None, if codec == Codec::Pcma { g711::decode_pcma } else { g711::decode_pcmu });
+        for piece in payload.chunks(FRAME) {
+            let count = decode(piece, &mut pcm);
+            self.ear.push(pcm.get(..count).unwrap_or_default(), |heard| told = Some(heard));
+        }
+        if let Some(heard) = told {
+            self.tell(MediaEvent::Digit(Digit { key: heard.digit, duration_ms: heard.duration_ms }));
+        }
     }
 
     fn pressed(&mut self, now: Duration, packet: &RtpPacket<'_>) -> TrunkInput {

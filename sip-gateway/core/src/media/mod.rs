@@ -15,6 +15,8 @@ mod reports;
 mod source;
 mod speaker;
 #[cfg(test)]
+mod story;
+#[cfg(test)]
 mod tests;
 mod uplink;
 
