@@ -92,10 +92,11 @@ pub(crate) enum Step {
     StopRecording {
         recording: RecordingId,
     },
-    /// `first`: nothing was known of this life of the node before, so what it lacks is gone for certain.
+    /// `anew`: the node was started anew under our eyes, so what it lacks is gone for certain. Otherwise a fact that
+    /// says more may still be on its way.
     Inventory {
         asked: Duration,
-        first: bool,
+        anew: bool,
     },
     EndOrphan,
 }
@@ -146,7 +147,7 @@ impl Desk {
         self.send(Pending { call: id, tenant, node, step, again }, body);
     }
 
-    pub fn ask_inventory(&mut self, now: Now, node: NodeId, kind: DaemonKind, first: bool) {
+    pub fn ask_inventory(&mut self, now: Now, node: NodeId, kind: DaemonKind, anew: bool) {
         use offhook_contract::{gateway, recorder, sfu};
         let body = match kind {
             DaemonKind::Sfu => NodeRequest::SfuInventory(sfu::SfuInventoryRequest {}),
@@ -154,7 +155,7 @@ impl Desk {
             DaemonKind::Recorder => NodeRequest::RecorderInventory(recorder::RecorderInventoryRequest {}),
             DaemonKind::Turn | DaemonKind::Control => return,
         };
-        let step = Step::Inventory { asked: now.at, first };
+        let step = Step::Inventory { asked: now.at, anew };
         self.send(Pending { call: None, tenant: None, node, step, again: None }, body);
     }
 
@@ -240,6 +241,10 @@ impl Strikes {
     /// Forgets the things of `node` that are not among `seen` any more.
     pub fn keep(&mut self, node: &NodeId, seen: &BTreeSet<String>) {
         self.0.retain(|(n, thing), _| n != node || seen.contains(thing));
+    }
+    /// Forgets nodes that are not there any more.
+    pub fn keep_nodes(&mut self, nodes: &Nodes) {
+        self.0.retain(|(node, _), _| nodes.get(node).is_some());
     }
     pub fn len(&self) -> usize {
         self.0.len()

@@ -214,6 +214,9 @@ impl Switchboard {
         }
         match &wish.callee {
             _ if dialled == ECHO_NUMBER => Ok(Target::Echo),
+            Some(user) if user.id == wish.caller.id => {
+                Err((HangupCause::Busy, "this is your own extension".to_owned()))
+            }
             Some(user) => {
                 self.free_to_ring(&wish.tenant, user)?;
                 Ok(Target::User(user.clone()))

@@ -18,41 +18,35 @@ use std::time::Duration;
 
 impl Switchboard {
     pub(crate) fn nodes_changed(&mut self, now: Now, rows: Vec<NodeRow>) {
-        for (node, kind) in self.desk.nodes.replace(rows) {
-            self.desk.ask_inventory(now, node, kind, true);
+        for (node, kind, anew) in self.desk.nodes.replace(rows) {
+            self.desk.ask_inventory(now, node, kind, anew);
         }
     }
 
     pub(crate) fn sweep(&mut self, now: Now) {
+        self.strikes.keep_nodes(&self.desk.nodes);
         let nodes: Vec<_> = self.desk.nodes.all().map(|n| (n.node.clone(), n.kind)).collect();
         for (node, kind) in nodes {
             self.desk.ask_inventory(now, node, kind, false);
         }
     }
 
-    pub(crate) fn inventory(
-        &mut self,
-        now: Now,
-        node: &NodeId,
-        asked: Duration,
-        first: bool,
-        reply: Option<NodeReply>,
-    ) {
+    pub(crate) fn inventory(&mut self, now: Now, node: &NodeId, asked: Duration, anew: bool, reply: Option<NodeReply>) {
         match reply {
-            Some(NodeReply::Sfu(inventory)) => self.rooms_seen(now, node, asked, first, &inventory.rooms),
-            Some(NodeReply::Gateway(inventory)) => self.telephones_seen(now, node, asked, first, &inventory.legs),
+            Some(NodeReply::Sfu(inventory)) => self.rooms_seen(now, node, asked, anew, &inventory.rooms),
+            Some(NodeReply::Gateway(inventory)) => self.telephones_seen(now, node, asked, anew, &inventory.legs),
             Some(NodeReply::Recorder(inventory)) => self.recordings_seen(node, &inventory.recordings),
             _ => {}
         }
     }
 
-    fn rooms_seen(&mut self, now: Now, node: &NodeId, asked: Duration, first: bool, rooms: &[RoomRow]) {
+    fn rooms_seen(&mut self, now: Now, node: &NodeId, asked: Duration, anew: bool, rooms: &[RoomRow]) {
         let mut seen = BTreeSet::new();
         for row in rooms {
             seen.insert(row.room.as_str().to_owned());
             let owner = self.calls.get_mut(&row.call).filter(|c| c.tenant == row.tenant && c.sfu() == Some(node));
             if let Some(call) = owner {
-                room_seen(call, &mut self.desk, now, asked, first, row);
+                room_seen(call, &mut self.desk, now, asked, anew, row);
                 self.desk.touched.insert(row.call.clone());
             } else if self.strikes.add(node, row.room.as_str()) {
                 let body = NodeRequest::CloseRoom(CloseRoom { room: row.room.clone() });
@@ -65,7 +59,7 @@ impl Switchboard {
             if sfu != node || *since >= asked || seen.contains(call.room_id().as_str()) {
                 continue;
             }
-            call.room_missed = if first { u8::MAX } else { call.room_missed.saturating_add(1) };
+            call.room_missed = if anew { u8::MAX } else { call.room_missed.saturating_add(1) };
             if call.room_missed >= 2 {
                 call.room_missed = 0;
                 room_lost(call, &mut self.desk, now);
@@ -74,7 +68,7 @@ impl Switchboard {
         }
     }
 
-    fn telephones_seen(&mut self, now: Now, node: &NodeId, asked: Duration, first: bool, rows: &[TelephoneLegRow]) {
+    fn telephones_seen(&mut self, now: Now, node: &NodeId, asked: Duration, anew: bool, rows: &[TelephoneLegRow]) {
         let mut seen = BTreeSet::new();
         for row in rows {
             seen.insert(row.leg.as_str().to_owned());
@@ -97,7 +91,7 @@ impl Switchboard {
                 leg.missed = 0;
                 continue;
             }
-            leg.missed = if first { u8::MAX } else { leg.missed.saturating_add(1) };
+            leg.missed = if anew { u8::MAX } else { leg.missed.saturating_add(1) };
             if leg.missed >= 2 {
                 let by = Some(leg.id.clone());
                 end_call(
@@ -129,7 +123,7 @@ impl Switchboard {
 }
 
 /// The room is there; are its legs?
-fn room_seen(call: &mut Call, desk: &mut crate::desk::Desk, now: Now, asked: Duration, first: bool, row: &RoomRow) {
+fn room_seen(call: &mut Call, desk: &mut crate::desk::Desk, now: Now, asked: Duration, anew: bool, row: &RoomRow) {
     call.room_missed = 0;
     let connected: Vec<LegId> =
         row.legs.iter().filter(|l| l.connected && l.transport == LegTransport::Peer).map(|l| l.leg.clone()).collect();
@@ -144,11 +138,11 @@ fn room_seen(call: &mut Call, desk: &mut crate::desk::Desk, now: Now, asked: Dur
             crate::leg::Party::Application { .. } => false,
         };
         if !placed || row.legs.iter().any(|l| l.leg == leg.id) {
-            leg.missed = 0;
+            leg.missed_in_room = 0;
             continue;
         }
-        leg.missed = if first { u8::MAX } else { leg.missed.saturating_add(1) };
-        if leg.missed < 2 {
+        leg.missed_in_room = if anew { u8::MAX } else { leg.missed_in_room.saturating_add(1) };
+        if leg.missed_in_room < 2 {
             continue;
         }
         let id = leg.id.clone();

@@ -14,9 +14,10 @@ pub(crate) struct Leg {
     pub muted: bool,
     pub started: UnixMs,
     pub answered: Option<UnixMs>,
-    /// When its node took it, and the consecutive looks at that node that did not find it.
+    /// When its node took it; then the consecutive looks that did not find it there, or not in the room.
     pub placed: Duration,
     pub missed: u8,
+    pub missed_in_room: u8,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,7 +144,17 @@ pub(crate) fn destination_from(text: &str) -> Destination {
 
 impl Leg {
     pub fn new(id: LegId, party: Party, state: LegState, started: UnixMs) -> Self {
-        Self { id, party, state, muted: false, started, answered: None, placed: Duration::ZERO, missed: 0 }
+        Self {
+            id,
+            party,
+            state,
+            muted: false,
+            started,
+            answered: None,
+            placed: Duration::ZERO,
+            missed: 0,
+            missed_in_room: 0,
+        }
     }
 
     pub const fn is_live(&self) -> bool {

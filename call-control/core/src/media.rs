@@ -147,7 +147,7 @@ fn peer_is_in(call: &mut Call, desk: &mut Desk, now: Now, leg_id: &LegId) {
     let room = call.room_id();
     let Some(leg) = call.leg_mut(leg_id) else { return };
     leg.placed = now.at;
-    leg.missed = 0;
+    leg.missed_in_room = 0;
     let (muted, held) = (leg.muted, if let LegState::Held { by } = &leg.state { Some(by.clone()) } else { None });
     if let Some(browser) = leg.browser_mut() {
         browser.media = PeerMedia::Joined { at: now.wall };
@@ -321,7 +321,7 @@ pub(crate) fn telephone_answered(
 
 fn connect_link(call: &mut Call, desk: &mut Desk, now: Now, leg_id: LegId, answer: LinkAnswer) {
     let Some(leg) = call.leg_mut(&leg_id) else { return };
-    (leg.placed, leg.missed) = (now.at, 0);
+    (leg.placed, leg.missed, leg.missed_in_room) = (now.at, 0, 0);
     if let Some(telephone) = leg.telephone_mut() {
         telephone.media = TelephoneMedia::Connecting;
     }

@@ -23,13 +23,14 @@ pub(crate) enum NoCarrier {
 }
 
 impl Nodes {
-    /// Takes the new table; returns the nodes that are new or were started anew.
-    pub fn replace(&mut self, rows: Vec<NodeRow>) -> Vec<(NodeId, DaemonKind)> {
+    /// Takes the new table; returns the nodes that are new, and (`true`) those that were started anew.
+    pub fn replace(&mut self, rows: Vec<NodeRow>) -> Vec<(NodeId, DaemonKind, bool)> {
         let former = std::mem::take(&mut self.0);
         let mut fresh = Vec::new();
         for row in rows {
-            if former.get(&row.node).is_none_or(|old| old.boot != row.boot) {
-                fresh.push((row.node.clone(), row.kind));
+            match former.get(&row.node) {
+                Some(old) if old.boot == row.boot => {}
+                old => fresh.push((row.node.clone(), row.kind, old.is_some())),
             }
             self.0.insert(row.node.clone(), row);
         }

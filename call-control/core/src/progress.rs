@@ -59,8 +59,8 @@ impl Switchboard {
             false => Some(pending),
         };
         let Some(Pending { call, node, step, .. }) = pending else { return };
-        if let Step::Inventory { asked, first } = step {
-            return self.inventory(now, &node, asked, first, result.ok());
+        if let Step::Inventory { asked, anew } = step {
+            return self.inventory(now, &node, asked, anew, result.ok());
         }
         let Some(call_id) = call else { return };
         let Some(call) = self.calls.get_mut(&call_id) else {

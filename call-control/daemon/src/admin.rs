@@ -1,4 +1,5 @@
 //! What the command line does with tenants, users, numbers and keys, beside a running call-control or without one.
+use crate::config::{Certificate, Config};
 use crate::passwords;
 use crate::secrets::{SecretError, random};
 use crate::store::{ApiKeyRow, NewNumber, NewUser, NumberRow, Store, StoreError, TenantRow, UserRow};
@@ -181,20 +182,18 @@ fn short(what: &str, text: &str) -> Result<String, AdminError> {
     if fine { Ok(text.to_owned()) } else { Err(AdminError::Invalid(format!("a {what} has 1 to 64 characters"))) }
 }
 
-/// The lines that `offhook up` prints about the pages.
-pub fn banner(file: &ConfigFile, dev: bool) -> Vec<String> {
-    let Ok(config) = crate::Config::read(file) else { return Vec::new() };
-    let scheme = if matches!(config.certificate, crate::Certificate::Plain) { "http" } else { "https" };
-    let address = |a: &SocketAddr| format!("  Softphone and API   {scheme}://{a}/");
-    let mut lines: Vec<String> = config.listen.iter().map(address).collect();
+/// What the person who started the process reads about the pages, once they are served at `addresses`.
+pub fn banner(config: &Config, addresses: &[SocketAddr], dev: bool) -> Vec<String> {
+    let scheme = if matches!(config.certificate, Certificate::Plain) { "http" } else { "https" };
+    let mut lines: Vec<String> = addresses.iter().map(|a| format!("Softphone and API: {scheme}://{a}/")).collect();
     if dev {
         for (_, name, extension) in DEV_USERS {
-            lines.push(format!("  {name:<6} extension {extension}   one click to sign in (only under --dev)"));
+            lines.push(format!("{name}, extension {extension}: signs in with one click (only under --dev)"));
         }
-        lines.push("  Dial *43 for the echo test".to_owned());
+        lines.push("Dial *43 for the echo test".to_owned());
     }
     for trunk in &config.policy.trunks {
-        lines.push(format!("  Trunk {}   tenant {}", trunk.name, trunk.tenant));
+        lines.push(format!("Telephone numbers are dialled over trunk {} (tenant {})", trunk.name, trunk.tenant));
     }
     lines
 }

@@ -1,5 +1,5 @@
 //! The daemon: opens everything, takes the lease, rebuilds, serves, and leaves in order.
-use crate::admin::Admin;
+use crate::admin::{Admin, banner};
 use crate::config::{Certificate, Config};
 use crate::door::Door;
 use crate::engine::{self, Engine, Message, Parts};
@@ -65,6 +65,9 @@ impl Daemon for Control {
         let connections = metrics.gauge("http_connections", "Open connections to the API and the pages");
         let proxies = config.trusted_proxies.clone();
         let door = Door::bind(&config.listen, &config.certificate, &data_dir, config.limits, proxies, connections)?;
+        for line in banner(&config, &door.addresses, dev.is_some()) {
+            lifecycle.say(line);
+        }
         Ok(Self { config, node, boot, bus, lifecycle, metrics, store, tokens, door, dev })
     }
 
