@@ -2,7 +2,7 @@
 use crate::dtls::DtlsSession;
 use crate::tap::TapSink;
 use crate::time::MediaNs;
-use offhook_contract::event::{LegStats, PeerConnected, SlotChanged};
+use offhook_contract::event::{PeerConnected, SlotChanged};
 use offhook_contract::fact::{ConsentKind, TapCloseReason};
 use offhook_contract::sfu::{RoomKind, RoomRow};
 use offhook_contract::{
@@ -61,6 +61,10 @@ pub enum Command {
         room: RoomId,
         leg: LegId,
         held: bool,
+    },
+    /// Whether `OpenTap` would be carried out: asked before a Tap's transport is made.
+    CheckTap {
+        room: RoomId,
     },
     OpenTap {
         room: RoomId,
@@ -222,16 +226,27 @@ impl CommandError {
 /// What happened, in the shard's own time. `context` places it in its call.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Output {
-    pub context: RoomContext,
+    pub context: Arc<RoomContext>,
     pub at: MediaNs,
     pub news: News,
+}
+
+/// Figures of a connected leg. Told every five seconds, so without allocation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LegFigures {
+    pub leg: Arc<LegId>,
+    pub received_packets: u64,
+    pub lost_packets: u64,
+    pub jitter_ms: f32,
+    pub round_trip_ms: Option<f32>,
+    pub sent_packets: u64,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum News {
     PeerConnected(PeerConnected),
     SlotChanged(SlotChanged),
-    LegStats(LegStats),
+    LegStats(LegFigures),
     /// Removed by the shard itself.
     LegEnded {
         room: RoomId,

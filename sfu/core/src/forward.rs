@@ -6,6 +6,7 @@ use crate::shard::Shard;
 use crate::source::{Accepted, Refused};
 use crate::tap::{TapPacket, TrackNumber};
 use crate::time::MediaNs;
+use offhook_contract::LegId;
 use offhook_contract::event::SlotChanged;
 use offhook_contract::sfu::RoomKind;
 use offhook_wire_rtp::RtpPacket;
@@ -152,7 +153,7 @@ impl Shard {
         index: usize,
         speaker: Option<LegKey>,
     ) {
-        let name = |key: LegKey| self.legs.get(key).map(|leg| leg.id.clone());
+        let name = |key: LegKey| self.legs.get(key).map(|leg| LegId::clone(&leg.id));
         let (Some(listener), Some(id)) = (name(listener), self.rooms.get(room).map(|room| room.id.clone())) else {
             return;
         };

@@ -5,8 +5,8 @@ use crate::egress::DATAGRAM_MAX;
 use crate::leg::{Certificate, Leg, LegKey, Media, Transport};
 use crate::shard::{Shard, Timer};
 use crate::time::MediaNs;
-use offhook_contract::HangupCause;
 use offhook_contract::event::PeerConnected;
+use offhook_contract::{HangupCause, LegId};
 use offhook_wire_srtp::{ReceiveContext, SendContext};
 use std::net::SocketAddr;
 
@@ -105,7 +105,7 @@ impl Shard {
         };
         let srtp_profile = profile_name(outbound.profile()).to_owned();
         leg.media = Some(Media { inbound, outbound });
-        let (room_key, leg) = (leg.room, leg.id.clone());
+        let (room_key, leg) = (leg.room, LegId::clone(&leg.id));
         let Some(room) = self.rooms.get(room_key).map(|room| room.id.clone()) else { return };
         self.tell_room(now, room_key, News::PeerConnected(PeerConnected { room, leg, srtp_profile }));
         self.connected(now, key);

@@ -14,6 +14,7 @@ use offhook_wire_rtp::{Extension, RtpHeader};
 use offhook_wire_srtp::{ReceiveContext, SendContext, SrtpKey};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub type LegKey = Key<Leg>;
@@ -26,7 +27,7 @@ pub const VALIDATED_MAX: usize = 8;
 const RECEIPTS_MAX: usize = 16;
 
 pub struct Leg {
-    pub id: LegId,
+    pub id: Arc<LegId>,
     pub room: Key<Room>,
     pub transport: Transport,
     /// Where its datagrams go; known after the first check, or from the other daemon.
@@ -175,7 +176,7 @@ impl Leg {
         let first = [CodecName::Opus, CodecName::Pcmu, CodecName::Pcma];
         let codec = first.into_iter().find(|codec| plan.receives.number(*codec).is_some());
         Self {
-            id,
+            id: Arc::new(id),
             room,
             path: None,
             media: None,
@@ -208,7 +209,7 @@ impl Leg {
 
     pub fn link(id: LegId, room: Key<Room>, plan: LinkPlan, serial: u64) -> Self {
         Self {
-            id,
+            id: Arc::new(id),
             room,
             path: None,
             media: None,

@@ -29,8 +29,8 @@ mod time;
 mod timers;
 
 pub use command::{
-    Command, CommandError, ConnectPlan, LinePlan, LinkPlan, News, Output, PayloadTypes, PeerPlan, Reply, RoomContext,
-    TapPlan,
+    Command, CommandError, ConnectPlan, LegFigures, LinePlan, LinkPlan, News, Output, PayloadTypes, PeerPlan, Reply,
+    RoomContext, TapPlan,
 };
 pub use counters::{Counters, Gauges};
 pub use dtls::{DtlsEvent, DtlsFailure, DtlsSession, Keys, profile_name};

@@ -13,6 +13,7 @@ use offhook_contract::fact::TapCloseReason;
 use offhook_contract::sfu::{LegTransport, RoomKind, RoomLegRow, RoomRow};
 use offhook_contract::{HangupCause, LegId, RecordingId, RoomId, UnixMs};
 use offhook_wire_srtp::{ReceiveContext, SendContext};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A browser without an authenticated check for so long has gone (RFC 7675 §5.1).
@@ -33,7 +34,9 @@ impl Shard {
             if !same {
                 return Err(CommandError::RoomConflict(id));
             }
-            room.context.epoch = room.context.epoch.max(context.epoch);
+            if context.epoch > room.context.epoch {
+                Arc::make_mut(&mut room.context).epoch = context.epoch;
+            }
             return Ok(Reply::Done);
         }
         let key = self.rooms.insert(Room::new(id.clone(), kind, context, opened_ms));
@@ -168,7 +171,7 @@ impl Shard {
 
     pub(crate) fn leg_key(&self, room: RoomKey, id: &LegId) -> Option<LegKey> {
         let room = self.rooms.get(room)?;
-        room.legs.iter().copied().find(|key| self.legs.get(*key).is_some_and(|leg| leg.id == *id))
+        room.legs.iter().copied().find(|key| self.legs.get(*key).is_some_and(|leg| *leg.id == *id))
     }
 
     pub(crate) fn mute_leg(
@@ -261,7 +264,7 @@ impl Shard {
     /// The shard's own decision: told to the leg's owner.
     pub(crate) fn end_leg(&mut self, now: MediaNs, key: LegKey, cause: HangupCause, reason: &'static str) {
         let Some(leg) = self.legs.get(key) else { return };
-        let (room_key, id) = (leg.room, leg.id.clone());
+        let (room_key, id) = (leg.room, LegId::clone(&leg.id));
         if let Some(room) = self.rooms.get(room_key).map(|room| room.id.clone()) {
             self.tell_room(now, room_key, News::LegEnded { room, leg: id, cause, reason });
         }
@@ -316,23 +319,27 @@ impl Shard {
         }
     }
 
-    pub(crate) fn open_tap(&mut self, now: MediaNs, room: &RoomId, plan: TapPlan) -> Result<Reply, CommandError> {
-        let key = self.room_key(room)?;
-        let Some(room) = self.rooms.get_mut(key) else { return Err(CommandError::NoRoom(room.clone())) };
+    /// A room with a party whom the notice cannot reach is not recorded (DESIGN.md §6).
+    pub(crate) fn check_tap(&self, key: RoomKey) -> Result<(), CommandError> {
+        let Some(room) = self.rooms.get(key) else { return Ok(()) };
         if room.kind == RoomKind::Echo {
             return Err(CommandError::EchoRoom);
         }
         if let Some(tap) = &room.tap {
             return Err(CommandError::TapOpen(tap.recording.clone()));
         }
+        let deaf = room.legs.iter().filter_map(|leg| self.legs.get(*leg)).find(|leg| !leg.hears_announcements());
+        deaf.map_or(Ok(()), |leg| Err(CommandError::NoticeUnheard(LegId::clone(&leg.id))))
+    }
+
+    pub(crate) fn open_tap(&mut self, now: MediaNs, room: &RoomId, plan: TapPlan) -> Result<Reply, CommandError> {
+        let key = self.room_key(room)?;
+        self.check_tap(key)?;
         let burst = Duration::from_millis(u64::from(plan.beep.duration_ms()));
         if plan.notice.frame_count() == 0 || plan.beep.frame_count() == 0 || plan.period <= burst {
             return Err(CommandError::TapPlan);
         }
-        let deaf = room.legs.iter().filter_map(|leg| self.legs.get(*leg)).find(|leg| !leg.hears_announcements());
-        if let Some(leg) = deaf {
-            return Err(CommandError::NoticeUnheard(leg.id.clone()));
-        }
+        let Some(room) = self.rooms.get_mut(key) else { return Ok(Reply::Done) };
         for leg in &room.legs {
             let streams = self.legs.get_mut(*leg).map(|leg| &mut leg.source.streams);
             streams.into_iter().flatten().for_each(|stream| stream.track = None);
@@ -423,7 +430,7 @@ impl Shard {
 
 fn leg_row(leg: &Leg) -> RoomLegRow {
     RoomLegRow {
-        leg: leg.id.clone(),
+        leg: LegId::clone(&leg.id),
         transport: match leg.transport {
             Transport::Peer(_) => LegTransport::Peer,
             Transport::Link(_) => LegTransport::Link,

@@ -1,13 +1,14 @@
 //! RTCP ends here (DESIGN.md §5): reports are read and written per leg, a lost packet is sent again, nothing passes on.
-use crate::command::News;
+use crate::command::{LegFigures, News, Output};
 use crate::leg::{Leg, LegKey};
 use crate::lifecycle::REPORT_EVERY;
 use crate::shard::{Shard, Timer};
 use crate::time::MediaNs;
-use offhook_contract::event::LegStats;
+use offhook_contract::LegId;
 use offhook_wire_rtp::NtpTime;
 use offhook_wire_rtp::rtcp::{Compound, GenericNack, ReportBlock, RtcpPacket, RtcpWriter};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// At a longer round trip the repetition comes too late to be played (DESIGN.md §5).
@@ -70,7 +71,7 @@ impl Shard {
             leg.round_trip = Some(trip);
         }
         let room = leg.room;
-        let id = leg.id.clone();
+        let id = Arc::clone(&leg.id);
         let Some(line) = leg.ears.announcer.as_mut().filter(|line| line.writer.ssrc() == block.ssrc) else { return };
         line.confirms = true;
         // Bursts are in order: the report covers a prefix of them.
@@ -79,13 +80,13 @@ impl Shard {
         }) {
             let news = News::Announcement {
                 recording: receipt.recording,
-                leg: id.clone(),
+                leg: LegId::clone(&id),
                 kind: receipt.kind,
                 played_ms: receipt.played_ms,
                 received: true,
             };
-            if let Some(context) = self.rooms.get(room).map(|room| room.context.clone()) {
-                self.outputs.push_back(crate::command::Output { context, at: now, news });
+            if let Some(context) = self.rooms.get(room).map(|room| Arc::clone(&room.context)) {
+                self.outputs.push_back(Output { context, at: now, news });
             }
         }
     }
@@ -97,7 +98,7 @@ impl Shard {
             let Some(receipt) = line.receipts.pop_front_if(|receipt| now >= receipt.until) else { return };
             let news = News::Announcement {
                 recording: receipt.recording,
-                leg: leg.id.clone(),
+                leg: LegId::clone(&leg.id),
                 kind: receipt.kind,
                 played_ms: receipt.played_ms,
                 received: false,
@@ -129,8 +130,8 @@ impl Shard {
         let ntp = self.clock.ntp(now);
         let Some(leg) = self.legs.get_mut(key) else { return };
         self.timers.set(now.after(REPORT_EVERY), Timer::Reports(key));
-        let stats = LegStats {
-            leg: leg.id.clone(),
+        let stats = LegFigures {
+            leg: Arc::clone(&leg.id),
             received_packets: leg.source.received,
             lost_packets: leg.source.lost(),
             jitter_ms: leg.source.jitter_ms(),

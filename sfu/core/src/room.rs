@@ -7,13 +7,14 @@ use crate::tap::Tap;
 use crate::time::MediaNs;
 use offhook_contract::sfu::RoomKind;
 use offhook_contract::{RoomId, UnixMs};
+use std::sync::Arc;
 
 pub type RoomKey = Key<Room>;
 
 pub struct Room {
     pub id: RoomId,
     pub kind: RoomKind,
-    pub context: RoomContext,
+    pub context: Arc<RoomContext>,
     pub opened_ms: UnixMs,
     pub legs: Vec<LegKey>,
     pub announcements: Announcements,
@@ -29,7 +30,7 @@ impl Room {
         Self {
             id,
             kind,
-            context,
+            context: Arc::new(context),
             opened_ms,
             legs: Vec::new(),
             announcements: Announcements::default(),

@@ -22,6 +22,7 @@ use std::time::Duration;
 /// nothing, too few to be worth reflecting off us.
 const UNAUTHENTICATED_REPLIES: Rate = Rate { per_second: 5, burst: 5 };
 const STUN_SOURCES: usize = 4096;
+const OUTPUTS_MAX: usize = 16_384;
 
 /// What a shard is made with.
 #[derive(Clone)]
@@ -100,7 +101,7 @@ impl Shard {
             register: Register::default(),
             timers: Timers::default(),
             egress: Egress::new(options.egress_bytes),
-            outputs: VecDeque::with_capacity(1024),
+            outputs: VecDeque::with_capacity(OUTPUTS_MAX),
             counters: Counters::default(),
             stun_refusals: SourceBuckets::new(STUN_SOURCES, UNAUTHENTICATED_REPLIES, options.secret),
             report_blocks: Vec::with_capacity(16),
@@ -142,6 +143,9 @@ impl Shard {
             }
             Command::MuteLeg { room, leg, muted } => self.mute_leg(now, &room, &leg, muted),
             Command::HoldLeg { room, leg, held } => self.hold_leg(now, &room, &leg, held),
+            Command::CheckTap { room } => {
+                self.room_key(&room).and_then(|key| self.check_tap(key)).map(|()| Reply::Done)
+            }
             Command::OpenTap { room, plan } => self.open_tap(now, &room, *plan),
             Command::CloseTap { room, recording } => {
                 self.close_tap_of(now, &room, &recording);
@@ -231,12 +235,16 @@ impl Shard {
         self.register.rooms.get(room).copied().ok_or_else(|| CommandError::NoRoom(room.clone()))
     }
 
-    pub(crate) fn tell(&mut self, now: MediaNs, context: RoomContext, news: News) {
+    pub(crate) fn tell(&mut self, now: MediaNs, context: Arc<RoomContext>, news: News) {
+        // Statistics are the one thing that may be lost when nobody listens.
+        if self.outputs.len() >= OUTPUTS_MAX && matches!(news, News::LegStats(_)) {
+            return;
+        }
         self.outputs.push_back(Output { context, at: now, news });
     }
 
     pub(crate) fn tell_room(&mut self, now: MediaNs, room: RoomKey, news: News) {
-        if let Some(context) = self.rooms.get(room).map(|room| room.context.clone()) {
+        if let Some(context) = self.rooms.get(room).map(|room| Arc::clone(&room.context)) {
             self.tell(now, context, news);
         }
     }

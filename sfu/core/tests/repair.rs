@@ -91,7 +91,7 @@ fn reports_are_made_here_for_each_side() {
     let (a, b) = (reports[0], reports[1]);
     let wall_ms = b.ntp.to_unix_ms() - a.ntp.to_unix_ms();
     assert_eq!(u64::from(b.rtp_timestamp.wrapping_sub(a.rtp_timestamp)) / 8, wall_ms, "one line through both clocks");
-    let stats = s.news().filter(|news| matches!(news, News::LegStats(stats) if stats.leg == leg("alice"))).count();
+    let stats = s.news().filter(|news| matches!(news, News::LegStats(stats) if *stats.leg == leg("alice"))).count();
     assert!((2..=3).contains(&stats));
 }
 

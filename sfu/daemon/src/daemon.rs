@@ -5,6 +5,7 @@ use crate::dtls::{Certificate, DtlsServers};
 use crate::engine::{Engine, Parts};
 use crate::metrics::Exported;
 use crate::news::{FactWriter, publish, tell};
+use crate::outputs::OutputReceiver;
 use crate::prompts::Prompts;
 use offhook_bus::{Bus, Incoming, Outbox, Server, Target, wall_now};
 use offhook_contract::audio::{BeepPlan, PromptName};
@@ -14,10 +15,9 @@ use offhook_contract::time::ClockPair;
 use offhook_contract::{Context, DaemonKind, Event, HangupCause, MediaTime, NodeRow, NodeState};
 use offhook_link::{Identity, TapHost, TapLimits};
 use offhook_runtime::{ConfigError, ConfigFile, Daemon, Deps, Lifecycle, RunError, StartError};
-use offhook_sfu_core::Output;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 const CLOCK_EVERY: Duration = Duration::from_secs(10);
@@ -25,7 +25,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 pub struct SfuDaemon {
     engine: Arc<Engine>,
-    outputs: mpsc::Receiver<Output>,
+    outputs: OutputReceiver,
     server: Server,
     outbox: Outbox,
     bus: Bus,
@@ -112,7 +112,7 @@ impl Daemon for SfuDaemon {
                     Some(incoming) => drop(tokio::spawn(answer(Arc::clone(&engine), incoming))),
                     None => return Err(RunError::new("listen on the bus", "the bus is gone for good")),
                 },
-                Some(output) = outputs.recv() => tell(&engine, &bus, &facts, output).await,
+                output = outputs.next() => tell(&engine, &bus, &facts, output).await,
                 _ = clock.tick() => tell_clock(&engine, &bus, &boot).await,
                 _ = look.tick() => {
                     let load = u32::try_from(engine.load()).unwrap_or(u32::MAX);
@@ -131,7 +131,7 @@ impl Daemon for SfuDaemon {
             }
         }
         engine.end_all(HangupCause::Drained).await;
-        while let Ok(output) = outputs.try_recv() {
+        while let Some(output) = outputs.try_next() {
             tell(&engine, &bus, &facts, output).await;
         }
         facts.finish().await;

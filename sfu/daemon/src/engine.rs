@@ -3,6 +3,7 @@ use crate::clock::MediaClock;
 use crate::config::SfuConfig;
 use crate::dtls::DtlsServers;
 use crate::media::{MediaThread, StartThreadError};
+use crate::outputs::{OutputReceiver, outputs};
 use crate::prompts::Prompts;
 use crate::tap_sink::LinkTap;
 use offhook_contract::sfu::*;
@@ -14,19 +15,16 @@ use offhook_link::{TapHub, TapSubject, generate_link_key, srtp_key};
 use offhook_media::EncodedPrompt;
 use offhook_runtime::config::Net;
 use offhook_sfu_core::{
-    Command, ConnectPlan, JoinSecrets, LinePlan, LinkPlan, Output, Reply, RoomContext, ShardOptions, TapPlan, negotiate,
+    Command, ConnectPlan, JoinSecrets, LinePlan, LinkPlan, Reply, RoomContext, ShardOptions, TapPlan, negotiate,
 };
 use offhook_wire_sdp::webrtc::IceCredentials;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::mpsc;
 
 /// Slots of a Link, as many as a browser has by default.
 const LINK_SLOTS: usize = 4;
-/// News waiting for the signalling side; a media thread keeps the rest until there is room.
-const OUTPUTS: usize = 4_096;
 const WORDS: usize = 64;
 
 pub struct Engine {
@@ -77,8 +75,8 @@ pub struct Parts {
 }
 
 impl Engine {
-    pub fn start(parts: Parts) -> Result<(Self, mpsc::Receiver<Output>), StartThreadError> {
-        let (sender, outputs) = mpsc::channel(OUTPUTS);
+    pub fn start(parts: Parts) -> Result<(Self, OutputReceiver), StartThreadError> {
+        let (sender, receiver) = outputs();
         let mut seed = [0; 8];
         // Without randomness the table of refusals is merely predictable; joins fail by themselves.
         let _ = getrandom::fill(&mut seed);
@@ -93,7 +91,7 @@ impl Engine {
         let threads = parts.config.threads.iter().enumerate().map(start).collect::<Result<Vec<_>, _>>()?;
         let Parts { config, clock, boot, dtls, prompts, taps, .. } = parts;
         let state = Mutex::default();
-        Ok((Self { threads, net: config.net, clock, boot, dtls, prompts, taps, state }, outputs))
+        Ok((Self { threads, net: config.net, clock, boot, dtls, prompts, taps, state }, receiver))
     }
 
     pub fn threads(&self) -> &[MediaThread] {
@@ -314,7 +312,12 @@ impl Engine {
         };
         let notice = self.prompts.prompt(&request.notice).await?;
         let beep = self.prompts.beep(&request.beep).await?;
+        let period = Duration::from_millis(u64::from(request.beep.period_ms));
+        if period <= Duration::from_millis(u64::from(beep.duration_ms())) {
+            return Err(invalid("the beeps' period is shorter than a beep"));
+        }
         let recorder = request.recorder_fingerprint.parse().map_err(invalid)?;
+        thread.ask(Command::CheckTap { room: request.room.clone() }).await?;
         let subject = TapSubject {
             recording: request.recording.clone(),
             room: request.room.clone(),
@@ -331,7 +334,7 @@ impl Engine {
             recording: request.recording.clone(),
             notice,
             beep,
-            period: Duration::from_millis(u64::from(request.beep.period_ms)),
+            period,
             sink: Box::new(LinkTap(opened.writer)),
         };
         thread.ask(Command::OpenTap { room: request.room.clone(), plan: Box::new(plan) }).await?;

@@ -11,6 +11,7 @@ mod engine;
 mod media;
 mod metrics;
 mod news;
+mod outputs;
 mod prompts;
 mod stats;
 mod tap_sink;

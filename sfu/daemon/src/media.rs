@@ -1,5 +1,6 @@
 //! A media thread: waits, reads everything, lets the shard work, sends everything. No lock, log or allocation per packet.
 use crate::clock::MediaClock;
+use crate::outputs::OutputSender;
 use crate::stats::{SharedStats, Snapshot, SocketCounts};
 use offhook_contract::{HangupCause, RequestError};
 use offhook_net::{BindError, Datagram, Poller, Ready, ReceiveBatch, SendBatch, UdpOptions, UdpSocket, Waker};
@@ -8,7 +9,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 /// Commands waiting for a media thread; a full queue refuses the request.
 const COMMANDS: usize = 1024;
@@ -73,7 +74,7 @@ impl MediaThread {
         listen: &[SocketAddr],
         options: ShardOptions,
         clock: MediaClock,
-        outputs: mpsc::Sender<Output>,
+        outputs: OutputSender,
     ) -> Result<Self, StartThreadError> {
         let sockets: Vec<UdpSocket> =
             listen.iter().map(|address| UdpSocket::bind(*address, UdpOptions::default())).collect::<Result<_, _>>()?;
@@ -96,6 +97,7 @@ impl MediaThread {
                 clock,
                 orders: inbox,
                 outputs,
+                kept: None,
                 stats: shared,
                 counts: SocketCounts::default(),
                 stats_due: MediaNs(0),
@@ -136,7 +138,9 @@ struct Worker {
     send: SendBatch,
     clock: MediaClock,
     orders: Receiver<Order>,
-    outputs: mpsc::Sender<Output>,
+    outputs: OutputSender,
+    /// Found no room in the queue.
+    kept: Option<Output>,
     stats: SharedStats,
     counts: SocketCounts,
     stats_due: MediaNs,
@@ -235,11 +239,16 @@ impl Worker {
     }
 
     fn tell(&mut self) {
-        while let Ok(place) = self.outputs.try_reserve() {
-            match self.shard.poll_output() {
-                Some(output) => place.send(output),
-                None => return,
+        let mut told = false;
+        while let Some(output) = self.kept.take().or_else(|| self.shard.poll_output()) {
+            if let Err(output) = self.outputs.try_send(output) {
+                self.kept = Some(output);
+                break;
             }
+            told = true;
+        }
+        if told {
+            self.outputs.wake();
         }
     }
 

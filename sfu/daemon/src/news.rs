@@ -1,8 +1,9 @@
 //! What the media threads report, as events and facts on the bus.
 use crate::engine::Engine;
 use offhook_bus::{Bus, Outbox};
-use offhook_contract::{Context, Event, Fact};
-use offhook_sfu_core::{News, Output};
+use offhook_contract::event::LegStats;
+use offhook_contract::{Context, Event, Fact, LegId};
+use offhook_sfu_core::{LegFigures, News, Output};
 use tokio::sync::mpsc;
 
 /// Facts on their way into the outbox; when the disk is slow, news waits, media does not.
@@ -44,14 +45,15 @@ impl FactWriter {
 pub async fn tell(engine: &Engine, bus: &Bus, facts: &FactWriter, output: Output) {
     let Output { context, news, .. } = output;
     let call = context.call.clone();
-    let context = Context { tenant: Some(context.tenant), call: Some(context.call), epoch: context.epoch };
+    let context =
+        Context { tenant: Some(context.tenant.clone()), call: Some(context.call.clone()), epoch: context.epoch };
     match news {
         News::PeerConnected(connected) => {
             tracing::info!(%call, leg = %connected.leg, profile = connected.srtp_profile, "browser connected");
             publish(bus, &context, &Event::PeerConnected(connected));
         }
         News::SlotChanged(changed) => publish(bus, &context, &Event::SlotChanged(changed)),
-        News::LegStats(stats) => publish(bus, &context, &Event::LegStats(stats)),
+        News::LegStats(figures) => publish(bus, &context, &Event::LegStats(stats(&figures))),
         News::LegEnded { leg, cause, reason, .. } => {
             tracing::info!(%call, %leg, cause = cause.as_str(), reason, "leg ended");
             facts.keep(context, Fact::LegEnded { leg, cause, sip_status: None }).await;
@@ -68,6 +70,17 @@ pub async fn tell(engine: &Engine, bus: &Bus, facts: &FactWriter, output: Output
             tracing::warn!(%call, %leg, ?kind, "no receiver report covers the announcement");
             facts.keep(context, Fact::AnnouncementUnconfirmed { recording, leg, kind, played_ms }).await;
         }
+    }
+}
+
+fn stats(figures: &LegFigures) -> LegStats {
+    LegStats {
+        leg: LegId::clone(&figures.leg),
+        received_packets: figures.received_packets,
+        lost_packets: figures.lost_packets,
+        jitter_ms: figures.jitter_ms,
+        round_trip_ms: figures.round_trip_ms,
+        sent_packets: figures.sent_packets,
     }
 }
 

@@ -223,3 +223,42 @@ pub async fn run(
 pub async fn connect(browsers: &mut [Browser]) {
     run(browsers, Duration::from_secs(10), |_| {}, |all| all.iter().all(|b| b.connected)).await;
 }
+
+/// Stands in for call-control: stores every fact and keeps it.
+pub fn keep_facts(stand: &Stand) -> tokio::sync::mpsc::UnboundedReceiver<offhook_contract::Fact> {
+    use offhook_contract::fact::{FactReceipt, StoreFact};
+    let (sender, facts) = tokio::sync::mpsc::unbounded_channel();
+    let bus = stand.bus.clone();
+    tokio::spawn(async move {
+        let mut server = bus.serve(offhook_contract::DaemonKind::Control, Target::Any).await.unwrap();
+        while let Some(incoming) = server.next().await {
+            let stored = incoming.body::<StoreFact>().unwrap();
+            let _ = sender.send(stored.record.fact);
+            incoming.reply::<StoreFact>(Ok(FactReceipt::Stored));
+        }
+    });
+    facts
+}
+
+impl Stand {
+    /// One figure of the metrics text.
+    pub fn figure(&self, name: &str) -> i64 {
+        let text = self.metrics.render();
+        let line = text.lines().find(|line| line.starts_with(&format!("offhook_{name}")) && !line.starts_with('#'));
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("no {name} in {text}"))
+    }
+
+    /// Waits until all gauges of the SFU that count calls are zero.
+    pub async fn settled(&self) {
+        let names = ["sfu_rooms", "sfu_peers", "sfu_links", "sfu_taps", "sfu_timers", "sfu_addresses"];
+        let begun = Instant::now();
+        loop {
+            let figures: Vec<i64> = names.iter().map(|name| self.figure(name)).collect();
+            if figures.iter().all(|figure| *figure == 0) {
+                return;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(10), "{names:?} = {figures:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
