@@ -13,6 +13,9 @@ use std::time::Duration;
 
 const CHILD: &str = "OFFHOOK_TEST_OUTBOX";
 
+/// Which legs arrived under which producer and sequence.
+type Rows = Arc<Mutex<BTreeMap<(String, u64), Vec<String>>>>;
+
 fn context() -> Context {
     Context { tenant: Some(TenantId::parse("t1").unwrap()), call: Some(CallId::parse("c1").unwrap()), epoch: None }
 }
@@ -71,7 +74,7 @@ async fn what_was_kept_before_a_sigkill_is_stored_once_and_in_order_afterwards()
 
     let bus = Bus::in_process("test").unwrap();
     let mut server = bus.serve(DaemonKind::Control, Target::Any).await.unwrap();
-    let rows: Arc<Mutex<BTreeMap<(String, u64), Vec<String>>>> = Arc::default();
+    let rows = Rows::default();
     let kept = rows.clone();
     tokio::spawn(async move {
         while let Some(incoming) = server.next().await {

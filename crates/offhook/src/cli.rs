@@ -1,5 +1,7 @@
 //! What can be typed.
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use offhook_contract::TenantId;
+use offhook_control::admin::RecordingMode;
 use std::path::PathBuf;
 
 /// Self-hosted telephony: browsers, SIP trunks, recording with consent.
@@ -34,10 +36,41 @@ pub enum Command {
         #[arg(long, hide = true)]
         dev: bool,
     },
+    /// Runs the recorder alone, over NATS
+    Recorder {
+        #[arg(long, hide = true)]
+        dev: bool,
+    },
+    /// Runs call-control alone, over NATS
+    Control {
+        /// For trying things out: two users with one-click sign-in
+        #[arg(long)]
+        dev: bool,
+    },
     /// Checks or prints the configuration
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
+    },
+    /// Organisations: each has its own users, numbers, calls and recordings
+    Tenant {
+        #[command(subcommand)]
+        command: TenantCommand,
+    },
+    /// People who can sign in, and their extensions
+    User {
+        #[command(subcommand)]
+        command: UserCommand,
+    },
+    /// Telephone numbers of a trunk, and whom they ring
+    Number {
+        #[command(subcommand)]
+        command: NumberCommand,
+    },
+    /// Makes a token for a user, or an API key for a program; it is shown once
+    Token {
+        #[command(subcommand)]
+        command: TokenCommand,
     },
     /// Prints the version
     Version,
@@ -49,4 +82,117 @@ pub enum ConfigCommand {
     Check,
     /// Prints what is set by file and environment, secrets as ***
     Print,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TenantCommand {
+    /// Adds a tenant
+    Add {
+        /// A short word for configuration and command line, such as "acme"
+        id: String,
+        /// As people read it
+        #[arg(long)]
+        name: Option<String>,
+        /// Which calls are recorded: off, on_answer or on_demand
+        #[arg(long, default_value = "off", value_parser = recording)]
+        recording: RecordingMode,
+    },
+    /// Lists the tenants
+    List,
+}
+
+#[derive(Debug, Args)]
+pub struct OfTenant {
+    /// The tenant's id
+    #[arg(long, value_name = "ID")]
+    pub tenant: TenantId,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// Adds a user; the password is read from standard input
+    Add {
+        #[command(flatten)]
+        of: OfTenant,
+        /// With this the user signs in
+        login: String,
+        /// 2 to 6 digits
+        #[arg(long)]
+        extension: String,
+        /// As others see it [default: the login]
+        #[arg(long)]
+        name: Option<String>,
+        /// The user cannot sign in with a password
+        #[arg(long)]
+        no_password: bool,
+    },
+    /// Lists a tenant's users
+    List {
+        #[command(flatten)]
+        of: OfTenant,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum NumberCommand {
+    /// Adds a number: calls to it ring this extension
+    Add {
+        #[command(flatten)]
+        of: OfTenant,
+        /// With + and country code, such as +493012345
+        number: String,
+        #[arg(long)]
+        extension: String,
+        /// Beats the tenant's setting: off, on_answer or on_demand
+        #[arg(long, value_parser = recording)]
+        recording: Option<RecordingMode>,
+    },
+    /// Lists a tenant's numbers
+    List {
+        #[command(flatten)]
+        of: OfTenant,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// A short-lived access token of a user
+    User { login: String },
+    /// An API key of a tenant, until it is removed
+    Key {
+        #[command(flatten)]
+        of: OfTenant,
+        /// What it is for
+        #[arg(long)]
+        name: String,
+    },
+}
+
+fn recording(text: &str) -> Result<RecordingMode, String> {
+    RecordingMode::parse(text).ok_or_else(|| "expected off, on_answer or on_demand".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_command_and_every_option_says_what_it_does() {
+        fn check(command: &clap::Command) {
+            assert!(command.get_about().is_some(), "{} says nothing", command.get_name());
+            for subcommand in command.get_subcommands() {
+                check(subcommand);
+            }
+        }
+        Cli::command().debug_assert();
+        check(&Cli::command());
+    }
+
+    #[test]
+    fn the_configuration_may_be_named_before_or_after_the_command() {
+        for line in [["offhook", "--config", "a.toml", "up"], ["offhook", "up", "--config", "a.toml"]] {
+            assert_eq!(Cli::try_parse_from(line).unwrap().config, Some("a.toml".into()));
+        }
+    }
 }

@@ -1,10 +1,12 @@
 //! The command line. No logic of its own: each command calls the part that knows.
+mod admin;
 mod cli;
 mod settings;
 mod up;
 
 use clap::Parser;
 use cli::{Cli, Command, ConfigCommand};
+use offhook_runtime::run_alone;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -12,10 +14,16 @@ fn main() -> ExitCode {
     let config = config.as_deref();
     let outcome = match command {
         Command::Up { dev } => up::up(config, dev),
-        Command::Sfu { dev } => return offhook_runtime::run_alone::<offhook_sfu::SfuDaemon>(config, dev),
-        Command::Sip { dev } => return offhook_runtime::run_alone::<offhook_sip::SipGateway>(config, dev),
+        Command::Sfu { dev } => return run_alone::<offhook_sfu::SfuDaemon>(config, dev),
+        Command::Sip { dev } => return run_alone::<offhook_sip::SipGateway>(config, dev),
+        Command::Recorder { dev } => return run_alone::<offhook_recorder::Recorder>(config, dev),
+        Command::Control { dev } => return run_alone::<offhook_control::Control>(config, dev),
         Command::Config { command: ConfigCommand::Check } => settings::check(config),
         Command::Config { command: ConfigCommand::Print } => settings::print(config),
+        Command::Tenant { command } => admin::tenant(config, command),
+        Command::User { command } => admin::user(config, command),
+        Command::Number { command } => admin::number(config, command),
+        Command::Token { command } => admin::token(config, command),
         Command::Version => {
             println!("offhook {}", env!("CARGO_PKG_VERSION"));
             Ok(ExitCode::SUCCESS)

@@ -23,18 +23,22 @@ pub fn print(path: Option<&Path>) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Every section as the one who needs it reads it.
+const CHECKS: [fn(&ConfigFile) -> Result<(), ConfigError>; 9] = [
+    |c| c.runtime().map(drop),
+    |c| c.net().map(drop),
+    |c| c.tls().map(drop),
+    |c| c.storage().map(drop),
+    |c| c.bus().map(drop),
+    |c| offhook_sfu::SfuDaemon::config(c).map(drop),
+    |c| offhook_sip::SipGateway::config(c).map(drop),
+    |c| offhook_recorder::Recorder::config(c).map(drop),
+    |c| offhook_control::Control::config(c).map(drop),
+];
+
 fn mistakes(config: &ConfigFile) -> Vec<ConfigError> {
-    let checks: [fn(&ConfigFile) -> Result<(), ConfigError>; 7] = [
-        |c| c.runtime().map(drop),
-        |c| c.net().map(drop),
-        |c| c.tls().map(drop),
-        |c| c.storage().map(drop),
-        |c| c.bus().map(drop),
-        |c| offhook_sfu::SfuDaemon::config(c).map(drop),
-        |c| offhook_sip::SipGateway::config(c).map(drop),
-    ];
     let mut mistakes: Vec<ConfigError> = Vec::new();
-    for mistake in checks.iter().filter_map(|check| check(config).err()) {
+    for mistake in CHECKS.iter().filter_map(|check| check(config).err()) {
         // Several daemons read the shared sections.
         if mistakes.iter().all(|known| known.to_string() != mistake.to_string()) {
             mistakes.push(mistake);

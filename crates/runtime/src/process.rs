@@ -4,7 +4,7 @@ use crate::daemon::{Daemon, with_causes};
 use crate::health::{self, Health};
 use crate::lifecycle::{Lifecycle, LifecycleSwitch};
 use crate::logging::{set_log_level, start_logging};
-use crate::metrics::Metrics;
+use crate::metrics::{Counter, Metrics};
 use crate::shown::show_full_addresses;
 use crate::supervisor::{End, Slot, supervise};
 use offhook_bus::Bus;
@@ -41,6 +41,9 @@ pub fn install_crypto_provider() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }
 
+/// Reads one daemon's part of a configuration, for its mistakes only.
+type Check = fn(&ConfigFile) -> Result<(), ConfigError>;
+
 /// A process before it runs.
 pub struct Process {
     runtime: tokio::runtime::Runtime,
@@ -55,7 +58,7 @@ pub struct Process {
 struct Member {
     kind: DaemonKind,
     lifecycle: Lifecycle,
-    check: fn(&ConfigFile) -> Result<(), ConfigError>,
+    check: Check,
     body: Box<dyn FnOnce() -> End + Send>,
 }
 
@@ -121,6 +124,7 @@ impl Process {
         let Self { runtime, switch, metrics, daemons, health_listen, drain_timeout, .. } = self;
         let checks: Vec<_> = daemons.iter().map(|d| d.check).collect();
         let lifecycles: Vec<_> = daemons.iter().map(|d| (d.kind, d.lifecycle.clone())).collect();
+        let reloads = Reloads::counted(&metrics);
         let health = Arc::new(Health { daemons: lifecycles.clone(), bus_connected: bus.is_connected(), metrics });
         let code = runtime.block_on(async {
             let orders = Orders::listen()?;
@@ -139,7 +143,7 @@ impl Process {
                 crate::systemd::notify("READY=1");
                 on_ready(sayings.banner());
             });
-            Ok(Conductor { switch, checks, drain_timeout, orders, ends, failed: false }.run().await)
+            Ok(Conductor { switch, checks, drain_timeout, orders, ends, reloads, failed: false }.run().await)
         });
         runtime.shutdown_timeout(Duration::from_secs(1));
         code
@@ -179,12 +183,28 @@ impl Orders {
     }
 }
 
+/// How often SIGHUP was obeyed, and how often the configuration was wrong.
+struct Reloads {
+    done: Counter,
+    failed: Counter,
+}
+
+impl Reloads {
+    fn counted(metrics: &Metrics) -> Self {
+        Self {
+            done: metrics.counter("config_reloads_total", "Configurations read again at SIGHUP."),
+            failed: metrics.counter("config_reload_failures_total", "Configurations refused at SIGHUP."),
+        }
+    }
+}
+
 struct Conductor {
     switch: Arc<LifecycleSwitch>,
-    checks: Vec<fn(&ConfigFile) -> Result<(), ConfigError>>,
+    checks: Vec<Check>,
     drain_timeout: Duration,
     orders: Orders,
     ends: mpsc::Receiver<End>,
+    reloads: Reloads,
     failed: bool,
 }
 
@@ -257,10 +277,12 @@ impl Conductor {
                 set_log_level(&settings.log);
                 show_full_addresses(settings.log_full_addresses);
                 self.switch.reload(config);
+                self.reloads.done.increment();
                 tracing::info!("configuration read again");
             }
             Err(error) => {
-                tracing::error!(error = with_causes(&error), "configuration not read again; the old one stays")
+                self.reloads.failed.increment();
+                tracing::error!(error = with_causes(&error), "configuration not read again; the old one stays");
             }
         }
     }

@@ -1,0 +1,105 @@
+//! `offhook tenant|user|number|token`: beside a running call-control or without one, on the same database.
+use crate::cli::{NumberCommand, TenantCommand, TokenCommand, UserCommand};
+use anyhow::{Context, Result};
+use offhook_control::admin::{Admin, UserWish};
+use offhook_runtime::ConfigFile;
+use std::io::{BufRead, IsTerminal};
+use std::path::Path;
+use std::process::ExitCode;
+
+pub fn tenant(path: Option<&Path>, command: TenantCommand) -> Result<ExitCode> {
+    with_database(path, async |admin, _| match command {
+        TenantCommand::Add { id, name, recording } => {
+            let tenant = admin.add_tenant(&id, name.as_deref().unwrap_or(&id), recording).await?;
+            println!("added {}", tenant.id);
+            Ok(())
+        }
+        TenantCommand::List => {
+            for tenant in admin.tenants().await? {
+                println!("{:<24} {:<10} {}", tenant.id.as_str(), tenant.recording.as_str(), tenant.name);
+            }
+            Ok(())
+        }
+    })
+}
+
+pub fn user(path: Option<&Path>, command: UserCommand) -> Result<ExitCode> {
+    with_database(path, async |admin, _| match command {
+        UserCommand::Add { of, login, extension, name, no_password } => {
+            let password = if no_password { None } else { Some(read_password()?) };
+            let name = name.unwrap_or_else(|| login.clone());
+            let user = admin.add_user(&of.tenant, UserWish { login, name, extension, password }).await?;
+            println!("added {} with extension {}", user.login, user.extension);
+            Ok(())
+        }
+        UserCommand::List { of } => {
+            for user in admin.users(&of.tenant).await? {
+                let sign_in = if user.password_hash.is_some() { "password" } else { "-" };
+                println!("{:<6} {:<24} {:<9} {}", user.extension, user.login, sign_in, user.name);
+            }
+            Ok(())
+        }
+    })
+}
+
+pub fn number(path: Option<&Path>, command: NumberCommand) -> Result<ExitCode> {
+    with_database(path, async |admin, _| match command {
+        NumberCommand::Add { of, number, extension, recording } => {
+            let number = admin.add_number(&of.tenant, &number, &extension, recording).await?;
+            println!("added {}, rings {extension}", number.number.e164());
+            Ok(())
+        }
+        NumberCommand::List { of } => {
+            let users = admin.users(&of.tenant).await?;
+            for row in admin.numbers(&of.tenant).await? {
+                let extension = users.iter().find(|u| u.id == row.user).map_or("-", |u| u.extension.as_str());
+                let recording = row.recording.map_or("(tenant)", |mode| mode.as_str());
+                println!("{:<18} {:<6} {recording}", row.number.e164(), extension);
+            }
+            Ok(())
+        }
+    })
+}
+
+pub fn token(path: Option<&Path>, command: TokenCommand) -> Result<ExitCode> {
+    with_database(path, async |admin, config| {
+        let secret = match command {
+            TokenCommand::User { login } => {
+                let data_dir = config.storage()?.data_dir.join("control");
+                admin.create_token(&login, &data_dir).await?
+            }
+            TokenCommand::Key { of, name } => admin.create_api_key(&of.tenant, &name).await?,
+        };
+        println!("{}", secret.expose());
+        Ok(())
+    })
+}
+
+fn with_database(
+    path: Option<&Path>,
+    work: impl AsyncFnOnce(&Admin, &ConfigFile) -> Result<()>,
+) -> Result<ExitCode> {
+    let config = ConfigFile::load(path)?;
+    offhook_runtime::install_crypto_provider();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let admin = Admin::for_config(&config).await.context("cannot open call-control's database")?;
+        let outcome = work(&admin, &config).await;
+        admin.close().await;
+        outcome
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One line; never an argument, which others could see in the list of processes.
+fn read_password() -> Result<String> {
+    let stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        eprintln!("Password (it is shown as you type; or: offhook user add … < file):");
+    }
+    let mut line = String::new();
+    stdin.lock().read_line(&mut line).context("cannot read the password")?;
+    let password = line.trim_end_matches(['\r', '\n']).to_owned();
+    anyhow::ensure!(password.chars().count() >= 8, "a password has at least 8 characters");
+    Ok(password)
+}
