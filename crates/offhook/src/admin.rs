@@ -44,8 +44,11 @@ pub fn user(path: Option<&Path>, command: UserCommand) -> Result<ExitCode> {
 
 pub fn number(path: Option<&Path>, command: NumberCommand) -> Result<ExitCode> {
     with_database(path, async |admin, _| match command {
-        NumberCommand::Add { of, number, extension, recording } => {
-            let number = admin.add_number(&of.tenant, &number, &extension, recording).await?;
+        NumberCommand::Add { of, number, user, recording } => {
+            let users = admin.users(&of.tenant).await?;
+            let known = users.iter().find(|u| u.login == user || u.extension == user);
+            let extension = &known.with_context(|| format!("{} has no user {user}", of.tenant))?.extension;
+            let number = admin.add_number(&of.tenant, &number, extension, recording).await?;
             println!("added {}, rings {extension}", number.number.e164());
             Ok(())
         }
@@ -75,10 +78,7 @@ pub fn token(path: Option<&Path>, command: TokenCommand) -> Result<ExitCode> {
     })
 }
 
-fn with_database(
-    path: Option<&Path>,
-    work: impl AsyncFnOnce(&Admin, &ConfigFile) -> Result<()>,
-) -> Result<ExitCode> {
+fn with_database(path: Option<&Path>, work: impl AsyncFnOnce(&Admin, &ConfigFile) -> Result<()>) -> Result<ExitCode> {
     let config = ConfigFile::load(path)?;
     offhook_runtime::install_crypto_provider();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

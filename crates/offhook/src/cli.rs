@@ -135,14 +135,15 @@ pub enum UserCommand {
 
 #[derive(Debug, Subcommand)]
 pub enum NumberCommand {
-    /// Adds a number: calls to it ring this extension
+    /// Adds a number: calls to it ring this user
     Add {
         #[command(flatten)]
         of: OfTenant,
         /// With + and country code, such as +493012345
         number: String,
+        /// Login or extension
         #[arg(long)]
-        extension: String,
+        user: String,
         /// Beats the tenant's setting: off, on_answer or on_demand
         #[arg(long, value_parser = recording)]
         recording: Option<RecordingMode>,
