@@ -9,7 +9,6 @@ use std::process::ExitCode;
 pub fn up(path: Option<&Path>, dev: bool) -> Result<ExitCode> {
     let config = ConfigFile::load(path)?;
     let data_dir = config.storage()?.data_dir;
-    let pages = offhook_control::admin::banner(&config, dev);
     let bus = Bus::in_process(&config.bus()?.cluster).context("bus.cluster")?;
     let taps = TapForm::InProcess(InProcessTaps::default());
     let mut process = Process::new(config, health_port(None), dev)?;
@@ -17,14 +16,14 @@ pub fn up(path: Option<&Path>, dev: bool) -> Result<ExitCode> {
     process.add::<offhook_sip::SipGateway>(&bus, &taps)?;
     process.add::<offhook_recorder::Recorder>(&bus, &taps)?;
     process.add::<offhook_control::Control>(&bus, &taps)?;
-    let code = process.run(&bus, move |lines| print_banner(&pages, &lines, &data_dir))?;
+    let code = process.run(&bus, move |lines| print_banner(&lines, &data_dir))?;
     Ok(code)
 }
 
 /// For the person at the terminal; the log goes to standard error.
-fn print_banner(pages: &[String], lines: &[String], data_dir: &Path) {
+fn print_banner(lines: &[String], data_dir: &Path) {
     println!("\nOffhook is running; its data is in {}", data_dir.display());
-    for line in pages.iter().chain(lines) {
+    for line in lines {
         println!("  {}", line.trim());
     }
     println!("Ctrl-C ends it when running calls have come to their end; pressed twice, at once.\n");
