@@ -1,0 +1,369 @@
+//! The database, on SQLite and on PostgreSQL: the same SQL, the same answers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#[path = "common/postgres.rs"]
+mod postgres;
+
+use offhook_contract::fact::{ConsentKind, FileRow, SegmentRow};
+use offhook_contract::*;
+use offhook_control::store::*;
+use offhook_control_core::*;
+use postgres::Postgres;
+
+struct Engines {
+    stores: Vec<(&'static str, Store)>,
+    _postgres: Postgres,
+    _dir: tempfile::TempDir,
+}
+
+async fn engines() -> Engines {
+    let dir = tempfile::tempdir().unwrap();
+    let sqlite = Store::open(&Secret::default(), dir.path()).await.unwrap();
+    let server = Postgres::start();
+    let postgres = Store::open(&Secret::new(server.url()), dir.path()).await.unwrap();
+    // A second opening finds everything up to date.
+    Store::open(&Secret::new(server.url()), dir.path()).await.unwrap().close().await;
+    Engines { stores: vec![("SQLite", sqlite), ("PostgreSQL", postgres)], _postgres: server, _dir: dir }
+}
+
+fn tenant(name: &str) -> TenantId {
+    TenantId::parse(name).unwrap()
+}
+fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
+    text.parse().unwrap()
+}
+
+async fn two_tenants(store: &Store) {
+    for name in ["a", "b"] {
+        let row = TenantRow { id: tenant(name), name: name.to_uppercase(), recording: RecordingMode::OnDemand };
+        store.add_tenant(&row, UnixMs(1)).await.unwrap();
+        let user = NewUser {
+            id: UserId::new("u1"),
+            login: format!("alice@{name}"),
+            name: "Alice".into(),
+            extension: "101".into(),
+            password_hash: None,
+            created: UnixMs(2),
+        };
+        store.add_user(&tenant(name), &user).await.unwrap();
+    }
+}
+
+fn call(tenant_name: &str, name: &str, started: u64) -> CallRow {
+    CallRow {
+        tenant: tenant(tenant_name),
+        id: id(name),
+        direction: Direction::Outbound,
+        state: CallWord::Active,
+        caller: Some(UserId::new("u1")),
+        callee: None,
+        from_name: "Alice".into(),
+        from_number: Some("101".into()),
+        to_name: String::new(),
+        to_number: Some("+4930123".into()),
+        recording_mode: RecordingMode::OnDemand,
+        started: UnixMs(started),
+        answered: Some(UnixMs(started + 5_000)),
+        ended: None,
+        cause: None,
+        ended_by: None,
+        sfu: Some(id("sfu-1")),
+    }
+}
+
+fn leg(tenant_name: &str, call: &str, name: &str) -> LegRow {
+    LegRow {
+        tenant: tenant(tenant_name),
+        call: id(call),
+        id: id(name),
+        position: 1,
+        kind: PartyKind::Telephone,
+        state: LegWord::Held,
+        user: None,
+        session: None,
+        name: "'; DROP TABLE leg; --".into(),
+        number: Some("+4930123".into()),
+        node: Some(id("sip-1")),
+        trunk: Some(id("carrier")),
+        sip_call_id: Some("x@y".into()),
+        muted: true,
+        held_by: Some(id("l0")),
+        started: UnixMs(1),
+        answered: Some(UnixMs(2)),
+        ended: None,
+        cause: None,
+    }
+}
+
+fn batch(writes: Vec<Write>) -> Batch {
+    Batch { writes, fact: None }
+}
+
+fn recording_write(name: &str, outcome: RecordingOutcome) -> Write {
+    Write::Recording { tenant: tenant("a"), call: id("c1"), recording: id(name), at: UnixMs(7_000), outcome }
+}
+
+#[tokio::test]
+async fn both_engines_keep_calls_facts_recordings_people_and_tokens_alike() {
+    let engines = engines().await;
+    for (engine, store) in &engines.stores {
+        eprintln!("on {engine}");
+        store.ping().await.unwrap();
+        two_tenants(store).await;
+        people(store).await;
+        running_calls_come_back_whole(store).await;
+        a_fact_counts_once(store).await;
+        recordings_only_move_forward(store).await;
+        the_log_is_paged_and_private(store).await;
+        refresh_tokens_rotate(store).await;
+        idempotency_keys(store).await;
+        refused_statements_are_told_from_an_absent_database(store).await;
+        retention(store).await;
+    }
+}
+
+async fn people(store: &Store) {
+    let row = TenantRow { id: tenant("a"), name: "again".into(), recording: RecordingMode::Off };
+    assert!(matches!(store.add_tenant(&row, UnixMs(1)).await, Err(StoreError::Exists(_))));
+    assert_eq!(store.tenants().await.unwrap().len(), 2);
+    let (a, b) = (tenant("a"), tenant("b"));
+    let alice = store.user_by_login("alice@a").await.unwrap().unwrap();
+    assert_eq!((alice.tenant.clone(), alice.extension.as_str()), (a.clone(), "101"));
+    assert_eq!(store.user_by_extension(&b, "101").await.unwrap().unwrap().login, "alice@b");
+    assert_eq!(store.user_by_extension(&b, "102").await.unwrap(), None);
+    let twin = NewUser {
+        id: UserId::new("u2"),
+        login: "alice@b".into(),
+        name: "x".into(),
+        extension: "102".into(),
+        password_hash: None,
+        created: UnixMs(1),
+    };
+    assert!(matches!(store.add_user(&a, &twin).await, Err(StoreError::Exists(_))), "logins are unique among all");
+    assert!(matches!(store.add_user(&tenant("none"), &twin).await, Err(StoreError::Missing("tenant"))));
+    let number = PhoneNumber::try_from("+4930555".to_owned()).unwrap();
+    let new = NewNumber {
+        number: number.clone(),
+        user: alice.id.clone(),
+        recording: Some(RecordingMode::OnAnswer),
+        created: UnixMs(3),
+    };
+    store.add_number(&a, &new).await.unwrap();
+    assert!(matches!(store.add_number(&a, &new).await, Err(StoreError::Exists(_))));
+    assert_eq!(store.number(&a, &number).await.unwrap().unwrap().recording, Some(RecordingMode::OnAnswer));
+    assert_eq!(store.number(&b, &number).await.unwrap(), None, "another tenant's number");
+    assert_eq!(store.numbers(&a).await.unwrap().len(), 1);
+    store.set_recording_mode(&a, RecordingMode::Off).await.unwrap();
+    assert_eq!(store.tenant(&a).await.unwrap().unwrap().recording, RecordingMode::Off);
+    assert_eq!(store.tenant(&b).await.unwrap().unwrap().recording, RecordingMode::OnDemand);
+    let key = ApiKeyRow { tenant: a.clone(), id: "k".into(), name: "crm".into() };
+    store.add_api_key(&key, "ohk_abc", "hash-of-key", UnixMs(1)).await.unwrap();
+    assert_eq!(store.api_key_by_hash("hash-of-key").await.unwrap(), Some(key));
+    assert_eq!(store.api_key_by_hash("other").await.unwrap(), None);
+    let line = AuditRow {
+        id: "1".into(),
+        at: UnixMs(1),
+        actor: "user:u1".into(),
+        action: "sign_in",
+        object: "x".into(),
+        result: "ok",
+        source: "::1".into(),
+    };
+    store.audit(&a, &line).await.unwrap();
+    assert_eq!((store.audit_lines(&a).await.unwrap().len(), store.audit_lines(&b).await.unwrap().len()), (1, 0));
+}
+
+async fn running_calls_come_back_whole(store: &Store) {
+    let (row, legs) = (call("a", "c1", 1_000), leg("a", "c1", "l1"));
+    let writes = vec![Write::Call(Box::new(row.clone())), Write::Leg(Box::new(legs.clone()))];
+    store.commit(&[batch(writes.clone()), batch(writes)]).await.unwrap();
+    let asked = RecordingOutcome::Asked { recorder: Some(id("recorder-1")) };
+    store.commit(&[batch(vec![recording_write("r1", asked)])]).await.unwrap();
+    let running = store.running_calls().await.unwrap();
+    let recording = Some((id("r1"), RecordingWord::Starting, Some(id("recorder-1"))));
+    assert_eq!(running, [StoredCall { call: row.clone(), legs: vec![legs], recording }]);
+    let ended = CallRow {
+        state: CallWord::Ended,
+        ended: Some(UnixMs(100_000)),
+        cause: Some(HangupCause::Normal),
+        ended_by: Some(id("l1")),
+        sfu: None,
+        ..row
+    };
+    store.commit(&[batch(vec![Write::Call(Box::new(ended.clone()))])]).await.unwrap();
+    assert!(store.running_calls().await.unwrap().is_empty());
+    assert_eq!(store.call(&tenant("a"), None, &id("c1")).await.unwrap(), Some(ended));
+    assert_eq!(store.minutes_since(UnixMs(0)).await.unwrap(), [(tenant("a"), 2)]);
+    assert!(store.minutes_since(UnixMs(200_000)).await.unwrap().is_empty());
+}
+
+async fn a_fact_counts_once(store: &Store) {
+    let record = FactRecord {
+        producer: "outbox".into(),
+        sequence: 7,
+        tenant: tenant("a"),
+        call: id("c1"),
+        at_ms: UnixMs(5),
+        fact: Fact::LegAnswered { leg: id("l1") },
+    };
+    assert!(!store.has_fact(&record).await.unwrap());
+    let line = CallEventRow {
+        tenant: tenant("a"),
+        call: id("c1"),
+        id: "outbox:7".into(),
+        at: UnixMs(5),
+        kind: "leg_answered",
+        leg: Some(id("l1")),
+        data: serde_json::json!({ "n": 1 }),
+    };
+    let fact = Some(InboxFact { record: record.clone(), stored: UnixMs(6) });
+    let batch = Batch { writes: vec![Write::Event(line)], fact };
+    store.commit(&[batch.clone()]).await.unwrap();
+    store.commit(&[batch]).await.unwrap();
+    assert!(store.has_fact(&record).await.unwrap());
+    let events = store.call_events(&tenant("a"), &id("c1")).await.unwrap();
+    assert_eq!((events.len(), events[0].kind.as_str(), &events[0].data["n"]), (1, "leg_answered", &serde_json::json!(1)));
+    assert!(store.call_events(&tenant("b"), &id("c1")).await.unwrap().is_empty());
+}
+
+async fn recordings_only_move_forward(store: &Store) {
+    let state = |state, reason: Option<&str>| RecordingOutcome::State { state, reason: reason.map(str::to_owned) };
+    let consent = ConsentRow {
+        tenant: tenant("a"),
+        call: id("c1"),
+        recording: id("r1"),
+        segment: Some(1),
+        kind: ConsentKind::Beep,
+        played: UnixMs(8_000),
+        status: ConsentStatus::Played,
+        leg: None,
+    };
+    let received = ConsentRow { status: ConsentStatus::Received, leg: Some(id("l1")), ..consent.clone() };
+    let finished = RecordingOutcome::Finished {
+        files: vec![FileRow { name: "audio.flac".into(), bytes: 10, sha256: "ab".into() }],
+        segments: vec![SegmentRow { segment: 1, started_ms: UnixMs(7_100), ended_ms: UnixMs(9_000), gap_ms: 0 }],
+        duration_ms: 1_900,
+    };
+    let story = vec![
+        recording_write("r1", RecordingOutcome::Segment { segment: 1 }),
+        recording_write("r1", RecordingOutcome::Segment { segment: 1 }),
+        Write::Consent(consent.clone()),
+        Write::Consent(consent),
+        Write::Consent(received),
+        recording_write("r1", state(RecordingWord::Stopping, None)),
+        recording_write("r1", finished.clone()),
+        recording_write("r1", state(RecordingWord::Recording, None)),
+    ];
+    store.commit(&[batch(story)]).await.unwrap();
+    let read = store.recording(&tenant("a"), &id("r1")).await.unwrap().unwrap();
+    assert_eq!((read.state, read.started, read.duration_ms), (RecordingWord::Stopped, Some(UnixMs(7_000)), Some(1_900)));
+    assert_eq!((read.files.len(), read.consent.len(), read.segments.len()), (1, 1, 1));
+    assert_eq!((read.segments[0].started, read.segments[0].ended), (UnixMs(7_100), Some(UnixMs(9_000))));
+    assert_eq!(store.recording(&tenant("b"), &id("r1")).await.unwrap(), None);
+    let failing = vec![
+        recording_write("r2", state(RecordingWord::Failed, Some("no beep"))),
+        recording_write("r2", finished),
+        recording_write("r2", state(RecordingWord::Failed, Some("something else"))),
+    ];
+    store.commit(&[batch(failing)]).await.unwrap();
+    let read = store.recording(&tenant("a"), &id("r2")).await.unwrap().unwrap();
+    assert_eq!((read.state, read.reason.as_deref(), read.files.len()), (RecordingWord::Failed, Some("no beep"), 1));
+    assert_eq!(store.recordings_of(&tenant("a"), &id("c1")).await.unwrap().len(), 2);
+}
+
+async fn the_log_is_paged_and_private(store: &Store) {
+    let more = (0..5).map(|n| call("a", &format!("p{n}"), 10_000 + n / 2));
+    let foreign = [call("b", "p0", 10_000), CallRow { caller: Some(UserId::new("u9")), ..call("a", "p9", 20_000) }];
+    let writes = more.chain(foreign).map(|c| Write::Call(Box::new(c))).collect();
+    store.commit(&[batch(writes)]).await.unwrap();
+    let (a, user) = (tenant("a"), UserId::new("u1"));
+    let mut seen = Vec::new();
+    let mut after = None;
+    loop {
+        let page = store.calls(&a, Some(&user), 2, after.as_ref()).await.unwrap();
+        seen.extend(page.calls.iter().map(|c| c.id.as_str().to_owned()));
+        match page.next {
+            Some(next) => after = Some(Cursor::parse(&next.to_string()).unwrap()),
+            None => break,
+        }
+    }
+    assert_eq!(seen, ["p4", "p3", "p2", "p1", "p0", "c1"]);
+    assert_eq!(store.calls(&a, None, 100, None).await.unwrap().calls.len(), 7, "a key sees all of its tenant");
+    assert_eq!(store.calls(&tenant("b"), None, 100, None).await.unwrap().calls.len(), 1);
+    assert_eq!(store.call(&a, Some(&user), &id("p9")).await.unwrap(), None, "another user's call");
+    assert_eq!(store.call(&tenant("b"), None, &id("c1")).await.unwrap(), None, "another tenant's call");
+    assert!(Cursor::parse("x").is_none() && Cursor::parse("1.../").is_none());
+}
+
+async fn refresh_tokens_rotate(store: &Store) {
+    let (a, user) = (tenant("a"), UserId::new("u1"));
+    store.add_refresh_token(&a, &user, "h1", "f", UnixMs(0), UnixMs(1_000_000)).await.unwrap();
+    let fresh = RefreshUse::Fresh { tenant: a.clone(), user: user.clone(), family: "f".into() };
+    assert_eq!(store.use_refresh_token("h1", UnixMs(10), 20).await.unwrap(), fresh);
+    store.add_refresh_token(&a, &user, "h2", "f", UnixMs(10), UnixMs(1_000_000)).await.unwrap();
+    assert_eq!(store.use_refresh_token("h1", UnixMs(20), 20).await.unwrap(), fresh, "two pages at one moment");
+    assert_eq!(store.use_refresh_token("h1", UnixMs(100), 20).await.unwrap(), RefreshUse::Reused);
+    assert_eq!(store.use_refresh_token("h2", UnixMs(101), 20).await.unwrap(), RefreshUse::Unknown, "its family is dead");
+    store.add_refresh_token(&a, &user, "h3", "g", UnixMs(0), UnixMs(50)).await.unwrap();
+    assert_eq!(store.use_refresh_token("h3", UnixMs(51), 20).await.unwrap(), RefreshUse::Unknown, "expired");
+    store.add_refresh_token(&a, &user, "h4", "h", UnixMs(0), UnixMs(1_000)).await.unwrap();
+    store.revoke_refresh_family(&tenant("b"), "h4", UnixMs(1)).await.unwrap();
+    store.revoke_refresh_family(&a, "h4", UnixMs(1)).await.unwrap();
+    assert_eq!(store.use_refresh_token("h4", UnixMs(2), 20).await.unwrap(), RefreshUse::Unknown, "signed out");
+}
+
+async fn idempotency_keys(store: &Store) {
+    let a = tenant("a");
+    let claim = async |actor: &str, body: &str| store.claim_key(&a, actor, "k", body, UnixMs(1)).await.unwrap();
+    assert_eq!(claim("x", "body").await, Claimed::New);
+    assert_eq!(claim("x", "body").await, Claimed::InProgress);
+    assert_eq!(claim("x", "other").await, Claimed::OtherBody);
+    assert_eq!(claim("y", "other").await, Claimed::New, "another actor's key");
+    store.finish_key(&a, "x", "k", 201, "{}").await.unwrap();
+    assert_eq!(claim("x", "body").await, Claimed::Done { status: 201, response: "{}".into() });
+}
+
+async fn refused_statements_are_told_from_an_absent_database(store: &Store) {
+    let nobody = store.add_refresh_token(&tenant("none"), &UserId::new("u"), "h9", "f", UnixMs(0), UnixMs(1)).await;
+    assert!(!nobody.unwrap_err().is_transient(), "a foreign key");
+}
+
+async fn retention(store: &Store) {
+    let ended = |mut row: CallRow| {
+        (row.ended, row.state) = (Some(UnixMs(row.started.0 + 1)), CallWord::Ended);
+        row
+    };
+    store.commit(&[batch(vec![Write::Call(Box::new(ended(call("a", "p0", 10_000))))])]).await.unwrap();
+    store.purge(UnixMs(40 * 86_400_000)).await.unwrap();
+    assert!(store.call(&tenant("a"), None, &id("p0")).await.unwrap().is_some(), "kept for ever unless told otherwise");
+    assert_eq!(store.claim_key(&tenant("a"), "x", "k", "other", UnixMs(1)).await.unwrap(), Claimed::New);
+}
+
+#[tokio::test]
+async fn sqlite_is_opened_with_wal_patience_and_foreign_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&Secret::default(), dir.path()).await.unwrap();
+    two_tenants(&store).await;
+    assert!(dir.path().join("control.sqlite-wal").exists());
+    // A second process (the command line) writes beside the first.
+    let other = Store::open(&Secret::default(), dir.path()).await.unwrap();
+    let mut both = tokio::task::JoinSet::new();
+    for (n, store) in [store.clone(), other.clone()].into_iter().enumerate() {
+        both.spawn(async move {
+            for i in 0..50 {
+                store.audit(&tenant("a"), &AuditRow {
+                    id: format!("{n}-{i}"),
+                    at: UnixMs(i),
+                    actor: String::new(),
+                    action: "x",
+                    object: String::new(),
+                    result: "ok",
+                    source: String::new(),
+                })
+                .await
+                .unwrap();
+            }
+        });
+    }
+    both.join_all().await;
+    assert_eq!(store.audit_lines(&tenant("a")).await.unwrap().len(), 100);
+}
