@@ -30,6 +30,7 @@ pub struct Announced {
     pub kind: ConsentKind,
     pub started_ns: u64,
     pub ended_ns: u64,
+    pub played: UnixMs,
     pub number: u64,
 }
 
@@ -98,8 +99,8 @@ impl SegmentRead {
                     row.entries.extend(entries);
                 }
             }
-            Record::Announcement { announcement, started_ns, ended_ns, number } => {
-                self.announced.push(Announced { kind: announcement, started_ns, ended_ns, number });
+            Record::Announcement { announcement, started_ns, ended_ns, played, number } => {
+                self.announced.push(Announced { kind: announcement, started_ns, ended_ns, played, number });
             }
             Record::ClockPair { media_ns, wall } => self.clock_pairs.push((media_ns, wall)),
             Record::Gap { packets, first_ns, last_ns } => self.gaps.push(TapGap { packets, first_ns, last_ns }),

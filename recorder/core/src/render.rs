@@ -322,3 +322,160 @@ impl Mixer {
         self.base += i64::try_from(count).unwrap_or(0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::align::Aligner;
+
+    const SECOND: u64 = 1_000_000_000;
+    const ORIGIN: u64 = 3 * SECOND;
+
+    /// Keeps where loud sounds begin.
+    #[derive(Default)]
+    struct Onsets {
+        found: Vec<i64>,
+        last_loud: i64,
+        end: i64,
+    }
+
+    impl Placed for Onsets {
+        fn place(&mut self, at: i64, samples: &[i16]) {
+            for (n, _) in (at..).zip(samples).filter(|(_, sample)| sample.unsigned_abs() > 8_000) {
+                if n - self.last_loud > 8_000 {
+                    self.found.push(n);
+                }
+                self.last_loud = n;
+            }
+            self.end = self.end.max(at + samples.len() as i64);
+        }
+    }
+
+    fn render(codec: CodecName, rate: u32, packets: &[(Entry, Vec<u8>)], out: &mut impl Placed) -> Quality {
+        let mut aligner = Aligner::new(codec.clock_rate_hz());
+        packets.iter().for_each(|(entry, _)| aligner.push(entry.media_ns, entry.timestamp));
+        let mut renderer = RunRenderer::new(codec, aligner.finish(), ORIGIN, rate).unwrap();
+        packets.iter().for_each(|(entry, payload)| renderer.push(entry, payload, out));
+        renderer.finish(out);
+        renderer.quality
+    }
+
+    /// A telephone whose clock is wrong by `ppm`, over a network with jitter; a click every minute of true time.
+    fn drifting(ppm: i64, minutes: u64, seed: u64) -> Vec<(Entry, Vec<u8>)> {
+        let mut random = seed;
+        let mut packets = Vec::new();
+        for n in 0..minutes * 3_000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            // `ppm` too fast: the same twenty milliseconds of samples pass in less time.
+            let true_ns =
+                |samples: u64| (i128::from(samples) * 125_000 * (1_000_000 - i128::from(ppm)) / 1_000_000) as u64;
+            let (begin, end) = (true_ns(n * 160), true_ns((n + 1) * 160));
+            let mut payload = vec![0xff; 160];
+            let minute = begin.div_ceil(60 * SECOND) * 60 * SECOND;
+            if minute < end {
+                let at = (minute - begin) * 160 / (end - begin);
+                payload[usize::try_from(at).unwrap()..].fill(0x80);
+            }
+            let jitter = (random >> 33) % 40_000_000;
+            let entry = Entry {
+                media_ns: ORIGIN + begin + jitter,
+                timestamp: u32::try_from(n * 160 % (1 << 32)).unwrap().wrapping_add(0xffff_0000),
+                sequence: u16::try_from(n % 65_536).unwrap(),
+                fill: 0,
+            };
+            packets.push((entry, payload));
+        }
+        packets
+    }
+
+    #[test]
+    fn voices_with_wrong_clocks_stay_within_twenty_milliseconds_for_hours() {
+        for (ppm, seed) in [(100, 1), (-100, 2)] {
+            let mut onsets = Onsets { last_loud: -100_000, ..Onsets::default() };
+            render(CodecName::Pcmu, 8_000, &drifting(ppm, 120, seed), &mut onsets);
+            assert!((120..=121).contains(&onsets.found.len()), "{ppm} ppm: {}", onsets.found.len());
+            for (minute, at) in onsets.found.iter().enumerate() {
+                let expected = minute as i64 * 60 * 8_000;
+                assert!((at - expected).abs() <= 160, "{ppm} ppm, minute {minute}: {at} for {expected}");
+            }
+        }
+    }
+
+    fn opus(frames: &[u64], lost: &[u64]) -> Vec<(Entry, Vec<u8>)> {
+        let mut encoder = offhook_media::OpusEncoder::new(48_000, 5, 32_000).unwrap();
+        let tone = offhook_media::tone::sine(500.0, -10.0, 48_000, 1_000);
+        let mut packets = Vec::new();
+        for (n, sequence) in frames.iter().zip(0_u16..) {
+            let at = usize::try_from(n % 50).unwrap() * 960;
+            let mut bytes = vec![0; 1_276];
+            let length = encoder.encode(&tone[at..at + 960], &mut bytes).unwrap();
+            bytes.truncate(length);
+            let timestamp = u32::try_from(n * 960).unwrap();
+            if !lost.contains(n) {
+                packets.push((Entry { media_ns: ORIGIN + n * 20_000_000, timestamp, sequence, fill: 0 }, bytes));
+            }
+        }
+        packets
+    }
+
+    fn channel(packets: &[(Entry, Vec<u8>)], seconds: usize) -> (Vec<i16>, Quality) {
+        let mut mixer = Mixer::default();
+        let channels = Channels { left: true, right: false };
+        let quality = render(CodecName::Opus, 48_000, packets, &mut Voiced { mixer: &mut mixer, channels });
+        let mut both = Vec::new();
+        mixer.take(seconds * 48_000, &mut both);
+        assert!(both.iter().skip(1).step_by(2).all(|sample| *sample == 0), "nothing on the other side");
+        (both.iter().step_by(2).map(|sample| *sample as i16).collect(), quality)
+    }
+
+    #[test]
+    fn silence_without_packets_is_silence_of_its_length() {
+        let frames: Vec<u64> = (0..50).chain(150..200).collect();
+        let (left, quality) = channel(&opus(&frames, &[]), 4);
+        let loud = |from_ms: usize, until_ms: usize| {
+            left[from_ms * 48..until_ms * 48].iter().map(|s| s.unsigned_abs()).max().unwrap()
+        };
+        assert!(loud(500, 900) > 8_000 && loud(1_010, 2_990) == 0 && loud(3_100, 3_900) > 8_000);
+        assert_eq!(quality, Quality::default(), "a pause is no loss");
+    }
+
+    #[test]
+    fn a_short_loss_is_concealed_and_a_long_one_is_silent() {
+        let frames: Vec<u64> = (0..200).collect();
+        let (left, quality) = channel(&opus(&frames, &[40, 41]), 4);
+        assert_eq!(quality.concealed_ms, 40);
+        assert!(offhook_media::detect::presence(&left[4_800..187_000], 48_000, 500.0) > 0.99);
+        let lost: Vec<u64> = (40..90).collect();
+        let (left, quality) = channel(&opus(&frames, &lost), 4);
+        assert!(quality.concealed_ms <= 60);
+        assert!(left[900 * 48..1_750 * 48].iter().all(|sample| *sample == 0));
+        assert!(left[1_850 * 48..1_990 * 48].iter().any(|sample| sample.unsigned_abs() > 8_000));
+    }
+
+    #[test]
+    fn rates_and_channels_follow_the_parties() {
+        use CodecName::{Opus, Pcma, Pcmu};
+        assert_eq!(output_rate(&[Pcmu, Pcma]), 8_000);
+        assert_eq!(output_rate(&[Pcmu, Opus]), 48_000);
+        assert_eq!(output_rate(&[]), 48_000);
+        let caller = [LegId::parse("a").unwrap()];
+        let of = |voice| channels_of(&voice, &caller);
+        assert_eq!(of(Voice::Leg(LegId::parse("a").unwrap())), Channels { left: true, right: false });
+        assert_eq!(of(Voice::Leg(LegId::parse("b").unwrap())), Channels { left: false, right: true });
+        assert_eq!(of(Voice::Announcer), Channels { left: true, right: true });
+    }
+
+    #[test]
+    fn loud_voices_together_are_limited_and_not_turned_over() {
+        let mut mixer = Mixer::default();
+        let both = Channels { left: true, right: true };
+        Voiced { mixer: &mut mixer, channels: both }.place(0, &[30_000; 4]);
+        Voiced { mixer: &mut mixer, channels: both }.place(2, &[30_000; 4]);
+        Voiced { mixer: &mut mixer, channels: both }.place(-1, &[-5; 2]);
+        let mut out = Vec::new();
+        mixer.take(7, &mut out);
+        let left: Vec<i32> = out.iter().step_by(2).copied().collect();
+        assert_eq!(left, [29_995, 30_000, 32_767, 32_767, 30_000, 30_000, 0]);
+        assert_eq!(mixer.late, 1);
+    }
+}

@@ -50,7 +50,7 @@ enum Told {
     Opened(Opened),
     Track { track: u16, voice: Voice, at_ns: u64 },
     Run { run: u32, track: u16, codec: CodecName },
-    Announcement { announcement: ConsentKind, started_ns: u64, ended_ns: u64, number: u64 },
+    Announcement { announcement: ConsentKind, started_ns: u64, ended_ns: u64, played: UnixMs, number: u64 },
     ClockPair { media_ns: u64, wall: UnixMs },
     Gap { packets: u64, first_ns: u64, last_ns: u64 },
     TrackEnded { track: u16, at_ns: u64 },
@@ -80,6 +80,8 @@ pub enum Record {
         announcement: ConsentKind,
         started_ns: u64,
         ended_ns: u64,
+        /// `started_ns` on the wall clock, as it was told then.
+        played: UnixMs,
         /// The Tap's record that ended it.
         number: u64,
     },
@@ -161,8 +163,8 @@ impl Record {
             Self::Opened(opened) => Told::Opened(opened),
             Self::Track { track, voice, at_ns } => Told::Track { track, voice, at_ns },
             Self::Run { run, track, codec } => Told::Run { run, track, codec },
-            Self::Announcement { announcement, started_ns, ended_ns, number } => {
-                Told::Announcement { announcement, started_ns, ended_ns, number }
+            Self::Announcement { announcement, started_ns, ended_ns, played, number } => {
+                Told::Announcement { announcement, started_ns, ended_ns, played, number }
             }
             Self::ClockPair { media_ns, wall } => Told::ClockPair { media_ns, wall },
             Self::Gap { packets, first_ns, last_ns } => Told::Gap { packets, first_ns, last_ns },
@@ -217,8 +219,8 @@ impl From<Told> for Record {
             Told::Opened(opened) => Self::Opened(opened),
             Told::Track { track, voice, at_ns } => Self::Track { track, voice, at_ns },
             Told::Run { run, track, codec } => Self::Run { run, track, codec },
-            Told::Announcement { announcement, started_ns, ended_ns, number } => {
-                Self::Announcement { announcement, started_ns, ended_ns, number }
+            Told::Announcement { announcement, started_ns, ended_ns, played, number } => {
+                Self::Announcement { announcement, started_ns, ended_ns, played, number }
             }
             Told::ClockPair { media_ns, wall } => Self::ClockPair { media_ns, wall },
             Told::Gap { packets, first_ns, last_ns } => Self::Gap { packets, first_ns, last_ns },
@@ -267,7 +269,13 @@ mod tests {
             Record::Run { run: 0, track: 1, codec: CodecName::Pcmu },
             Record::Packets { run: 0, entries: vec![entry; 3] },
             Record::Progress { through: 9, also: vec![11, 12] },
-            Record::Announcement { announcement: ConsentKind::Beep, started_ns: 4, ended_ns: 5, number: 6 },
+            Record::Announcement {
+                announcement: ConsentKind::Beep,
+                started_ns: 4,
+                ended_ns: 5,
+                played: UnixMs(3),
+                number: 6,
+            },
             Record::ClockPair { media_ns: 1, wall: UnixMs(2) },
             Record::Gap { packets: 1, first_ns: 2, last_ns: 3 },
             Record::TrackEnded { track: 1, at_ns: 9 },

@@ -312,7 +312,7 @@ fn manifest(
             segment: segment.opened.segment,
             at_ms: since(announced.started_ns),
             length_ms: announced.ended_ns.saturating_sub(announced.started_ns) / 1_000_000,
-            played_ms: base.wall_of(announced.started_ns),
+            played_ms: announced.played,
         })
     });
     let log = std::fs::read(directory.join(consent::FILE_NAME)).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! The tracks of a segment and its sidecar, flushed together.
 use super::track::{LiveTrack, Losses, Sink};
 use crate::input::{CloseReason, Packet, TapInput, Voice};
+use crate::recover::Announced;
 use crate::timeline::{FILE_NAME, Opened, Record};
 use offhook_contract::UnixMs;
 use offhook_contract::fact::ConsentKind;
@@ -90,7 +91,8 @@ impl LiveSegment {
         true
     }
 
-    /// Takes the Tap's record `number`. Returns an announcement that it completed: kind, start and end.
+    /// Takes the Tap's record `number`. Returns the announcement that it completed: kind, start and end, to be answered
+    /// with [`Self::announced`].
     pub fn handle_record(
         &mut self,
         number: u64,
@@ -115,7 +117,7 @@ impl LiveSegment {
                 self.records.push(Record::TrackEnded { track: *track, at_ns: *at_ns });
             }
             TapInput::AnnouncementStarted { kind, at_ns } => self.announcement = Some((*kind, *at_ns)),
-            TapInput::AnnouncementEnded { kind, at_ns } => return self.end_announcement(number, *kind, *at_ns),
+            TapInput::AnnouncementEnded { kind, at_ns } => return Some(self.end_announcement(*kind, *at_ns)),
             TapInput::ClockPair { media_ns, wall } => self.clock_pair(*media_ns, *wall),
             TapInput::Gap { packets, first_ns, last_ns } => {
                 let (packets, first_ns, last_ns) = (*packets, *first_ns, *last_ns);
@@ -135,13 +137,16 @@ impl LiveSegment {
         }
     }
 
-    fn end_announcement(&mut self, number: u64, kind: ConsentKind, at_ns: u64) -> Option<(ConsentKind, u64, u64)> {
+    fn end_announcement(&mut self, kind: ConsentKind, at_ns: u64) -> (ConsentKind, u64, u64) {
         // Its beginning may have been in the segment before: then it began at the latest where this one knows of it.
         let started_ns = self.announcement.take().filter(|(begun, _)| *begun == kind).map_or(at_ns, |(_, ns)| ns);
-        self.records.push(Record::Announcement { announcement: kind, started_ns, ended_ns: at_ns, number });
-        Some((kind, started_ns, at_ns))
+        (kind, started_ns, at_ns)
     }
 
+    pub fn announced(&mut self, announced: Announced) {
+        let Announced { kind: announcement, started_ns, ended_ns, played, number } = announced;
+        self.records.push(Record::Announcement { announcement, started_ns, ended_ns, played, number });
+    }
     pub fn clock_pair(&mut self, media_ns: u64, wall: UnixMs) {
         self.records.push(Record::ClockPair { media_ns, wall });
     }

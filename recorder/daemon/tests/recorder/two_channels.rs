@@ -28,7 +28,7 @@ fn talk(tap: &mut Tap, caller: CodecName, callee: CodecName, announcer: CodecNam
         let at = frame * FRAME;
         left.send(tap, at);
         right.send(tap, at + 7_000_000);
-        if at % SECOND == 0 && BEEPS_S.contains(&(at / SECOND)) {
+        if at.is_multiple_of(SECOND) && BEEPS_S.contains(&(at / SECOND)) {
             beep(tap, &mut server, at);
         }
     }

@@ -1,16 +1,21 @@
 //! A recording's life: dial the Tap, write what it tells, come back to it when it breaks, finish once and say so once.
+mod telling;
+#[cfg(test)]
+mod tests;
+
 use crate::consent::{About, ConsentChain, ConsentEvent};
 use crate::input::{CloseReason, TapInput};
 use crate::live::{Append, Flushed, LiveSegment, Losses, SegmentStart};
 use crate::recover::{Announced, Base, Recovered};
 use crate::timeline::Opened;
-use offhook_contract::fact::{Fact, FileRow, SegmentRow};
+use offhook_contract::fact::{ConsentKind, Fact, FileRow, SegmentRow};
 use offhook_contract::recorder::{RecordingState, StartRecording};
 use offhook_contract::sfu::TapOffer;
 use offhook_contract::{CallId, Epoch, LegId, RecordingId, TenantId, UnixMs};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
+use telling::Telling;
 
 /// The SFU gives a Tap up after 10 s without a reader; dialling a little longer costs nothing.
 pub const DIAL_PATIENCE: Duration = Duration::from_secs(12);
@@ -138,11 +143,9 @@ pub struct Recording {
     segment_number: u32,
     next: NextSegment,
     base: Option<Base>,
-    chain: ConsentChain,
     packets: u64,
     losses: Losses,
-    consent: Vec<u8>,
-    barriers: Barriers,
+    telling: Telling,
     /// When the connection broke, until the next record.
     lost_since: Option<Duration>,
     output: VecDeque<Output>,
@@ -155,23 +158,7 @@ struct NextSegment {
     skip: BTreeSet<u64>,
     tracks: Vec<(u16, crate::input::Voice)>,
     gap_ns: u64,
-    announcement: Option<(offhook_contract::fact::ConsentKind, u64)>,
-}
-
-/// Facts that wait for their flush to be on disk.
-#[derive(Debug, Default)]
-struct Barriers {
-    next: u64,
-    waiting: VecDeque<(u64, After)>,
-    announced: Vec<(u32, Announced)>,
-    segment_told: u32,
-}
-
-#[derive(Debug)]
-struct After {
-    segment_started: Option<u32>,
-    announced: Vec<(u32, Announced)>,
-    finalise: bool,
+    announcement: Option<(ConsentKind, u64)>,
 }
 
 impl Recording {
@@ -189,11 +176,12 @@ impl Recording {
         recording.packets = packets;
         if let Some(segment) = last_with_audio {
             // It may not have reached the outbox; a repetition counts once there.
-            recording.barriers.segment_told = segment;
-            recording.tell_segment(segment);
+            let told = recording.telling.segment(segment);
+            recording.output.push_back(told);
         }
         for (segment, announced) in untold {
-            recording.tell_announced(segment, announced);
+            let told = recording.telling.consent(segment, &announced);
+            recording.output.push_back(told);
         }
         if closed {
             recording.output.retain(|output| !matches!(output, Output::Dial { .. }));
@@ -204,6 +192,8 @@ impl Recording {
 
     fn with(plan: RecordingPlan, segment: u32, next: NextSegment, chain: ConsentChain, now: Duration) -> Self {
         let output = VecDeque::from([Output::Dial { resume_after: next.resume_after }]);
+        let RecordingPlan { tenant, call, recording, .. } = plan.clone();
+        let telling = Telling::new(About { tenant, call, recording }, chain);
         Self {
             plan,
             state: State::Connecting { until: now + DIAL_PATIENCE, retry: Retry::dialling() },
@@ -211,11 +201,9 @@ impl Recording {
             segment_number: segment,
             next,
             base: None,
-            chain,
             packets: 0,
             losses: Losses::default(),
-            consent: Vec::new(),
-            barriers: Barriers::default(),
+            telling,
             lost_since: None,
             output,
         }
@@ -324,7 +312,7 @@ impl Recording {
         self.begin_segment()?;
         let completed = self.segment.as_mut().and_then(|segment| segment.handle_record(number, input, now));
         if let Some((kind, started_ns, ended_ns)) = completed {
-            self.note_announced(Announced { kind, started_ns, ended_ns, number });
+            self.note_announced(number, kind, started_ns, ended_ns);
         }
         if let TapInput::Closed { reason, .. } = input {
             self.finish(*reason, now);
@@ -370,7 +358,7 @@ impl Recording {
             _ => ConsentEvent::SegmentStarted { gap_ms: gap_ns / 1_000_000 },
         };
         let at = base.wall;
-        self.consent_line(at, event);
+        self.telling.line(self.segment_number, at, event);
         let mut segment = LiveSegment::begin(SegmentStart { opened, tracks, skip });
         segment.carry_announcement(announcement);
         self.segment = Some(segment);
@@ -390,17 +378,14 @@ impl Recording {
         self.next = NextSegment { resume_after: number - 1, skip: BTreeSet::new(), tracks, gap_ns, announcement };
     }
 
-    fn note_announced(&mut self, announced: Announced) {
+    fn note_announced(&mut self, number: u64, kind: ConsentKind, started_ns: u64, ended_ns: u64) {
         let Some(base) = &self.base else { return };
-        let (at, ended_ms) = (base.wall_of(announced.started_ns), base.wall_of(announced.ended_ns));
-        self.consent_line(at, ConsentEvent::Played { announcement: announced.kind, ended_ms });
-        self.barriers.announced.push((self.segment_number, announced));
-    }
-
-    fn consent_line(&mut self, at: UnixMs, event: ConsentEvent) {
-        let RecordingPlan { tenant, call, recording, .. } = self.plan.clone();
-        let about = About { tenant, call, recording };
-        self.chain.append(&about, self.segment_number, at, event, &mut self.consent);
+        let (played, ended_ms) = (base.wall_of(started_ns), base.wall_of(ended_ns));
+        let announced = Announced { kind, started_ns, ended_ns, played, number };
+        if let Some(segment) = &mut self.segment {
+            segment.announced(announced);
+        }
+        self.telling.announced(self.segment_number, announced, ended_ms);
     }
 
     fn flush_if_due(&mut self, now: Duration) {
@@ -419,55 +404,18 @@ impl Recording {
         let sidecar = appends.pop();
         let outputs = appends.into_iter().map(|append| Output::Append { segment, append });
         self.output.extend(outputs);
-        if !self.consent.is_empty() {
-            self.output.push_back(Output::AppendConsent(std::mem::take(&mut self.consent)));
-        }
+        self.output.extend(self.telling.lines().map(Output::AppendConsent));
         self.output.extend(sidecar.map(|append| Output::Append { segment, append }));
-        let barriers = &mut self.barriers;
-        let first_audio = flushed.packets > 0 && barriers.segment_told < segment;
-        if first_audio {
-            barriers.segment_told = segment;
-        }
-        let after = After {
-            segment_started: first_audio.then_some(segment),
-            announced: std::mem::take(&mut barriers.announced),
-            finalise,
-        };
-        barriers.next += 1;
-        barriers.waiting.push_back((barriers.next, after));
-        self.output.push_back(Output::Barrier(barriers.next));
+        let barrier = self.telling.barrier(segment, flushed.packets, finalise);
+        self.output.push_back(Output::Barrier(barrier));
     }
 
     /// Everything before [`Output::Barrier`] `barrier` is written.
     pub fn handle_written(&mut self, barrier: u64) {
-        while self.barriers.waiting.front().is_some_and(|(number, _)| *number <= barrier) {
-            let Some((_, after)) = self.barriers.waiting.pop_front() else { return };
-            if let Some(segment) = after.segment_started {
-                self.tell_segment(segment);
-            }
-            for (segment, announced) in after.announced {
-                self.tell_announced(segment, announced);
-            }
-            if after.finalise && self.state == State::Finishing {
-                self.output.push_back(Output::Finalise);
-            }
+        let finalise = self.telling.written(barrier, &mut self.output);
+        if finalise && self.state == State::Finishing {
+            self.output.push_back(Output::Finalise);
         }
-    }
-
-    fn tell_segment(&mut self, segment: u32) {
-        let fact = Fact::SegmentStarted { recording: self.plan.recording.clone(), segment };
-        self.output.push_back(Output::Fact { fact, number: None });
-    }
-
-    fn tell_announced(&mut self, segment: u32, announced: Announced) {
-        let Some(base) = &self.base else { return };
-        let fact = Fact::ConsentPlayed {
-            recording: self.plan.recording.clone(),
-            segment,
-            kind: announced.kind,
-            played_ms: base.wall_of(announced.started_ns),
-        };
-        self.output.push_back(Output::Fact { fact, number: Some(announced.number) });
     }
 
     /// The fact with this number is in the outbox.
@@ -492,7 +440,7 @@ impl Recording {
             return;
         }
         self.segment = None;
-        self.barriers.waiting.clear();
+        self.telling.give_up();
         self.output.push_back(Output::HangUp);
         self.state = State::Finishing;
         self.output.push_back(Output::Finalise);
@@ -510,7 +458,7 @@ impl Recording {
             }
             return;
         };
-        self.consent_line(at, ConsentEvent::RecordingStopped { reason });
+        self.telling.line(self.segment_number, at, ConsentEvent::RecordingStopped { reason });
         if reason == CloseReason::Lost {
             let last_ns = self.base.as_ref().map_or(0, |base| base.media_ns);
             segment.close(reason, last_ns);
