@@ -151,10 +151,14 @@ impl Carrier {
 
     /// PCMU and events at our RTP socket.
     pub fn sdp(&self) -> String {
+        self.sdp_at(self.rtp.local_addr().unwrap().port())
+    }
+
+    /// The same at another port.
+    pub fn sdp_at(&self, port: u16) -> String {
         format!(
-            "v=0\r\no=- 7 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio {} RTP/AVP 0 101\r\n\
-             a=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\na=ptime:20\r\n",
-            self.rtp.local_addr().unwrap().port()
+            "v=0\r\no=- 7 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio {port} RTP/AVP 0 101\r\n\
+             a=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\na=ptime:20\r\n"
         )
     }
 

@@ -94,8 +94,13 @@ pub struct Phone {
 
 impl Phone {
     pub fn new(carrier: &Carrier, port: u16) -> Self {
+        Self::at(Arc::clone(&carrier.rtp), port)
+    }
+
+    /// A telephone with a socket of its own.
+    pub fn at(rtp: Arc<UdpSocket>, port: u16) -> Self {
         let gateway = SocketAddr::new("127.0.0.1".parse().unwrap(), port);
-        Self { rtp: Arc::clone(&carrier.rtp), gateway, sequence: 1, timestamp: 0 }
+        Self { rtp, gateway, sequence: 1, timestamp: 0 }
     }
 
     pub async fn send(&mut self, payload_type: u8, timestamp: u32, payload: &[u8]) {
