@@ -81,6 +81,7 @@ pub fn token(path: Option<&Path>, command: TokenCommand) -> Result<ExitCode> {
 fn with_database(path: Option<&Path>, work: impl AsyncFnOnce(&Admin, &ConfigFile) -> Result<()>) -> Result<ExitCode> {
     let config = ConfigFile::load(path)?;
     offhook_runtime::install_crypto_provider();
+    offhook_runtime::restrict_new_files();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let admin = Admin::for_config(&config).await.context("cannot open call-control's database")?;

@@ -6,15 +6,15 @@ use std::path::PathBuf;
 
 /// Self-hosted telephony: browsers, SIP trunks, recording with consent.
 ///
-/// `offhook up --dev` starts everything on this machine, with data and secrets under ./data, and prints the softphone's
-/// address.
+/// `offhook up --dev` starts everything on this machine, with data and secrets under ./data,
+/// and prints the softphone's address.
 #[derive(Debug, Parser)]
-#[command(name = "offhook", disable_version_flag = true, max_term_width = 100)]
+#[command(name = "offhook", disable_version_flag = true, verbatim_doc_comment)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
     /// The configuration [default: offhook.toml in this directory, if there is one]
-    #[arg(long, value_name = "FILE", env = "OFFHOOK_CONFIG", global = true)]
+    #[arg(long, value_name = "FILE", env = "OFFHOOK_CONFIG", hide_env_values = true, global = true)]
     pub config: Option<PathBuf>,
 }
 

@@ -1,4 +1,6 @@
 //! The command line. No logic of its own: each command calls the part that knows.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 mod admin;
 mod cli;
 mod settings;

@@ -21,5 +21,5 @@ pub use entry::{AloneError, connect_bus, health_port, main, run_alone};
 pub use lifecycle::{Lifecycle, LifecycleSwitch, Reloads};
 pub use logging::{LogFormat, start_logging};
 pub use metrics::{Counter, Gauge, Metrics};
-pub use process::{Process, ProcessError, install_crypto_provider};
+pub use process::{Process, ProcessError, install_crypto_provider, restrict_new_files};
 pub use shown::{shown, shown_ip};

@@ -1,4 +1,5 @@
 //! The log: standard error, text for people or JSON for machines, its level changed by SIGHUP.
+use std::io::IsTerminal;
 use std::sync::OnceLock;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -24,7 +25,8 @@ pub fn start_logging(level: &str, format: LogFormat) {
     }
     let (filter, handle) = reload::Layer::new(filter_for(level));
     let registry = tracing_subscriber::registry().with(filter);
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer =
+        tracing_subscriber::fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
     // An error means that another subscriber is installed already (a test's): that one stays.
     let started = match format {
         LogFormat::Text => registry.with(layer.with_target(true).compact()).try_init(),

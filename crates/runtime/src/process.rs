@@ -41,6 +41,11 @@ pub fn install_crypto_provider() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }
 
+/// Everything that this process creates is its owner's alone: keys, databases, recordings.
+pub fn restrict_new_files() {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+}
+
 /// Reads one daemon's part of a configuration, for its mistakes only.
 type Check = fn(&ConfigFile) -> Result<(), ConfigError>;
 
@@ -69,6 +74,7 @@ impl Process {
         start_logging(&settings.log, settings.log_format);
         show_full_addresses(settings.log_full_addresses);
         install_crypto_provider();
+        restrict_new_files();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("process-tokio")

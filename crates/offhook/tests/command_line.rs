@@ -1,0 +1,161 @@
+//! The binary as an operator meets it: help, configuration, administration.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!("[storage]\ndata_dir = \"{}\"\n", folder.path().join("data").display());
+        std::fs::write(folder.path().join("offhook.toml"), text).unwrap();
+        Self(folder)
+    }
+
+    /// Success, standard output, standard error.
+    fn run(&self, arguments: &[&str]) -> (bool, String, String) {
+        self.run_with(arguments, "", &[])
+    }
+
+    fn run_with(&self, arguments: &[&str], input: &str, variables: &[(&str, &str)]) -> (bool, String, String) {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_offhook"))
+            .args(arguments)
+            .envs(variables.iter().copied())
+            .current_dir(self.0.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Commands that read nothing have closed it.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let done = child.wait_with_output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (done.status.success(), text(done.stdout), text(done.stderr))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+}
+
+#[test]
+fn help_and_version_need_no_configuration() {
+    let folder = Folder::new();
+    let (fine, help, _) = folder.run(&["--help"]);
+    assert!(fine);
+    for word in ["up", "sfu", "sip", "recorder", "control", "config", "tenant", "user", "number", "token", "version"] {
+        assert!(help.lines().any(|l| l.trim_start().starts_with(word)), "{word} is missing in\n{help}");
+    }
+    assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+    assert_eq!(folder.run(&["version"]).1, format!("offhook {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn config_check_names_every_mistake_and_print_hides_secrets() {
+    let folder = Folder::new();
+    assert_eq!(folder.run(&["config", "check"]), (true, "offhook.toml: fine\n".into(), String::new()));
+    let wrong = "[sfu]\nlegs_max = 0\n[control]\nring_timeout_s = 1\n[turn]\nurls = [\"turn:t\"]\nsecret = \"s3cret\"\n[[trunk]]\nname = \"t\"\ntenant = \"dev\"\naddress = \"192.0.2.1\"\npassword = \"hunter2\"\n";
+    std::fs::write(folder.path("wrong.toml"), wrong).unwrap();
+    let (fine, _, mistakes) = folder.run(&["config", "check", "--config", "wrong.toml"]);
+    assert!(!fine);
+    assert!(mistakes.contains("wrong.toml: sfu.legs_max = 0: 1 to 100000"), "{mistakes}");
+    assert!(mistakes.contains("wrong.toml: control.ring_timeout_s = 1: 5 to 300"), "{mistakes}");
+    let from = [("OFFHOOK__SFU__LEGS_MAX", "0")];
+    let (_, _, mistakes) = folder.run_with(&["config", "check"], "", &from);
+    assert!(mistakes.contains("environment OFFHOOK__SFU__LEGS_MAX: sfu.legs_max = 0"), "{mistakes}");
+    let (fine, printed, _) = folder.run(&["config", "print", "--config", "wrong.toml"]);
+    assert!(fine && printed.contains("password = \"***\"") && printed.contains("secret = \"***\""), "{printed}");
+    assert!(!printed.contains("hunter2") && !printed.contains("s3cret"), "{printed}");
+    let (fine, _, missing) = folder.run(&["config", "check", "--config", "nowhere.toml"]);
+    assert!(!fine && missing.contains("nowhere.toml"), "{missing}");
+}
+
+#[test]
+fn a_tenant_its_user_its_number_and_its_tokens_are_made_and_listed() {
+    let folder = Folder::new();
+    let done = |arguments: &[&str], input: &str| {
+        let (fine, out, err) = folder.run_with(arguments, input, &[]);
+        assert!(fine, "{arguments:?}: {err}");
+        out
+    };
+    let refused = |arguments: &[&str], input: &str| {
+        let (fine, _, err) = folder.run_with(arguments, input, &[]);
+        assert!(!fine, "{arguments:?}");
+        err
+    };
+    done(&["tenant", "add", "acme", "--name", "Acme Ltd", "--recording", "on_demand"], "");
+    assert!(done(&["tenant", "list"], "").contains("on_demand  Acme Ltd"));
+    let user = ["user", "add", "--tenant", "acme", "carol", "--extension", "201"];
+    assert!(refused(&user, "short\n").contains("at least 8"));
+    done(&user, "a long password\n");
+    let users = done(&["user", "list", "--tenant", "acme"], "");
+    assert!(users.contains("201") && users.contains("carol") && users.contains("password"), "{users}");
+    assert!(!users.contains("argon2"), "{users}");
+    refused(&["user", "list", "--tenant", "nobody"], "");
+    done(&["number", "add", "--tenant", "acme", "+493012345", "--user", "carol"], "");
+    assert!(done(&["number", "list", "--tenant", "acme"], "").contains("+493012345"));
+    refused(&["number", "add", "--tenant", "acme", "+493099999", "--user", "nobody"], "");
+    assert!(done(&["token", "user", "carol"], "").trim().len() > 40);
+    assert!(done(&["token", "key", "--tenant", "acme", "--name", "crm"], "").trim().len() > 20);
+    refused(&["token", "user", "nobody"], "");
+}
+
+#[test]
+fn what_the_process_writes_only_its_owner_can_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new();
+    assert!(folder.run(&["tenant", "add", "acme"]).0);
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder.path("data/control")).unwrap() {
+        let mode = entry.unwrap().metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0);
+        seen += 1;
+    }
+    assert!(seen > 0);
+}
+
+const SAMPLES: [&str; 5] = ["offhook.toml", "sfu.toml", "sip.toml", "recorder.toml", "control.toml"];
+
+fn sample(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs").join(name)).unwrap()
+}
+
+#[test]
+fn every_sample_is_accepted_as_it_is() {
+    let folder = Folder::new();
+    for name in SAMPLES {
+        std::fs::write(folder.path("sample.toml"), sample(name)).unwrap();
+        let (fine, _, mistakes) = folder.run(&["config", "check", "--config", "sample.toml"]);
+        assert!(fine, "{name}: {mistakes}");
+        assert!(sample(name).lines().count() <= 72, "{name} is more than a screen");
+    }
+}
+
+/// A key that is shown as a comment must exist, too.
+#[test]
+fn every_commented_key_of_a_sample_is_one_that_the_daemons_know() {
+    let folder = Folder::new();
+    for name in SAMPLES {
+        let shown = |line: &str| {
+            let key = line.strip_prefix('#').unwrap_or(line);
+            let is_key =
+                key.split(" = ").next().is_some_and(|k| k.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+            if line.starts_with('#') && (key.starts_with("[[") || (is_key && key.contains(" = "))) {
+                key.to_owned()
+            } else {
+                line.to_owned()
+            }
+        };
+        let text: Vec<String> = sample(name).lines().map(shown).collect();
+        // Of two ways to a certificate one can be used.
+        let text = text.iter().filter(|line| !line.starts_with("acme_")).cloned().collect::<Vec<_>>().join("\n");
+        assert!(text.lines().filter(|line| !line.starts_with('#') && line.contains(" = ")).count() > 5);
+        std::fs::write(folder.path("sample.toml"), text).unwrap();
+        let (fine, _, mistakes) = folder.run(&["config", "check", "--config", "sample.toml"]);
+        assert!(fine, "{name}: {mistakes}");
+    }
+}
