@@ -40,14 +40,31 @@ pub fn free_port() -> u16 {
     UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
-/// What a test wants beside the defaults: lines for `[sip]`, `[dial]` and the trunk.
+/// What a test wants beside the defaults: lines for `[net]`, `[sip]`, `[dial]` and the trunk.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
     /// Where the carrier is, when it is not the one that the test plays.
     pub carrier_port: Option<u16>,
+    pub net: &'static str,
     pub sip: &'static str,
     pub dial: &'static str,
     pub trunk: &'static str,
+}
+
+/// The configuration file of a plan.
+pub fn config(plan: &Plan, carrier: &Carrier, sip_port: u16) -> String {
+    let rtp = 21_000 + sip_port % 9_000 * 2;
+    format!(
+        "[net]\n{}\n[sip]\nlisten = [\"127.0.0.1:{sip_port}\"]\nrtp_ports = [{rtp}, {}]\nmedia_threads = 1\n{}\n\
+         [dial]\nallowed_prefixes = [\"+1555\"]\n{}\n\
+         [[trunk]]\nname = \"carrier\"\ntenant = \"acme\"\naddress = \"{}\"\nnumbers = [\"+15550100\"]\n{}\n",
+        plan.net,
+        rtp + 199,
+        plan.sip,
+        plan.dial,
+        plan.carrier_port.map_or_else(|| carrier.address().to_string(), |port| format!("127.0.0.1:{port}")),
+        plan.trunk,
+    )
 }
 
 impl World {
@@ -58,17 +75,7 @@ impl World {
     pub async fn with(plan: Plan) -> Self {
         let carrier = Carrier::new().await;
         let sip_port = free_port();
-        let rtp = 21_000 + sip_port % 9_000 * 2;
-        let text = format!(
-            "[sip]\nlisten = [\"127.0.0.1:{sip_port}\"]\nrtp_ports = [{rtp}, {}]\nmedia_threads = 1\n{}\n\
-             [dial]\nallowed_prefixes = [\"+1555\"]\n{}\n\
-             [[trunk]]\nname = \"carrier\"\ntenant = \"acme\"\naddress = \"{}\"\nnumbers = [\"+15550100\"]\n{}\n",
-            rtp + 199,
-            plan.sip,
-            plan.dial,
-            plan.carrier_port.map_or_else(|| carrier.address().to_string(), |port| format!("127.0.0.1:{port}")),
-            plan.trunk,
-        );
+        let text = config(&plan, &carrier, sip_port);
         let file = ConfigFile::parse("test.toml", &text, []).unwrap();
         let config = SipGateway::config(&file).unwrap();
         let bus = Bus::in_process("test").unwrap();

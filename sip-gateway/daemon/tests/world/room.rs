@@ -45,6 +45,11 @@ impl Room {
         }
     }
 
+    /// The gateway's end of the Link.
+    pub fn gateway(&self) -> SocketAddr {
+        self.answer.as_ref().unwrap().0
+    }
+
     pub fn connect(&mut self, answer: &LinkAnswer) {
         let open = ReceiveContext::new(&srtp_key(&answer.key).unwrap()).unwrap();
         self.answer = Some((answer.addresses[0], open));
