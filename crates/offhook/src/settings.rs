@@ -23,8 +23,10 @@ pub fn print(path: Option<&Path>) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+type Check = fn(&ConfigFile) -> Result<(), ConfigError>;
+
 /// Every section as the one who needs it reads it.
-const CHECKS: [fn(&ConfigFile) -> Result<(), ConfigError>; 9] = [
+const CHECKS: [Check; 9] = [
     |c| c.runtime().map(drop),
     |c| c.net().map(drop),
     |c| c.tls().map(drop),
