@@ -15,7 +15,7 @@ fn the_echo_test_returns_ones_own_tone_and_leaves_nothing_behind() {
     alice.hang_up();
     alice.wait_idle();
     alice.wait_for(&browser::text("You ended the call."), secs(5));
-    for gauge in ["offhook_sfu_rooms", "offhook_sfu_peers", "offhook_control_calls"] {
-        wait::until_true(&format!("{gauge} to be 0 again"), secs(10), || stack.metric(gauge) == 0.0);
+    for (daemon, gauge) in [("sfu", "sfu_rooms"), ("sfu", "sfu_peers"), ("control", "calls"), ("control", "legs")] {
+        wait::until_true(&format!("{gauge} to be 0 again"), secs(10), || stack.figure(daemon, gauge, "") == 0.0);
     }
 }

@@ -58,7 +58,7 @@ fn a_person_who_refuses_the_microphone_is_told_how_to_allow_it() {
     let mut alice = Softphone::open(&stack, "Alice", Options { microphone_denied: true, ..Options::default() });
     alice.dial("*43");
     alice.wait_for(&says("alert", "This page may not use the microphone."), secs(10));
-    assert_eq!(stack.metric("offhook_control_calls"), 0.0, "a call was begun without a microphone");
+    assert_eq!(stack.figure("control", "calls", ""), 0.0, "a call was begun without a microphone");
 }
 
 #[test]

@@ -65,7 +65,7 @@ impl Desk {
 fn settled(stack: &Stack) -> (BTreeMap<String, f64>, usize) {
     let mut last = BTreeMap::new();
     wait::until("the gauges to settle", secs(30), || {
-        let calls = stack.metric("offhook_control_calls") + stack.metric("offhook_sfu_rooms");
+        let calls = stack.figure("control", "calls", "") + stack.figure("sfu", "sfu_rooms", "");
         let now = stack.gauges();
         let calm = calls == 0.0 && now == last;
         last = now;

@@ -72,11 +72,13 @@ fn a_stranger_is_not_answered_and_creates_nothing() {
     let stack = Stack::up(&Plan { config: trunk.config(), ..Plan::default() });
     stack.give_number(OUR_NUMBER, "alice");
     let before = stack.gauges();
-    let dropped = stack.metric("offhook_sip_dropped");
+    let dropped = stack.figure("sip", "sip_messages_total", "unknown_source");
     let socket = std::net::UdpSocket::bind(("127.0.0.9", 0)).unwrap();
     let invite = offhook_tests::sipp::plain_invite(OUR_NUMBER, stack.sip_port, ports::free());
     socket.send_to(invite.as_bytes(), ("127.0.0.1", stack.sip_port)).unwrap();
-    wait::until_true("the stranger to be counted", secs(5), || stack.metric("offhook_sip_dropped") > dropped);
+    wait::until_true("the stranger to be counted", secs(5), || {
+        stack.figure("sip", "sip_messages_total", "unknown_source") > dropped
+    });
     socket.set_nonblocking(true).unwrap();
     assert!(socket.recv(&mut [0; 2_048]).is_err(), "a stranger was answered");
     assert_eq!(stack.gauges(), before);

@@ -178,18 +178,22 @@ impl Stack {
         (done.status.success(), text)
     }
 
-    /// Metric lines of every process: `name{labels}` to value.
-    pub fn metrics(&self) -> BTreeMap<String, f64> {
-        let mut all = BTreeMap::new();
-        for port in self.health.values() {
-            let (_, text) = api::get_plain(&format!("http://127.0.0.1:{port}/metrics")).unwrap_or_default();
-            for line in text.lines().filter(|l| !l.starts_with('#')) {
-                if let Some((name, value)) = line.rsplit_once(' ') {
-                    all.insert(name.to_owned(), value.parse().unwrap_or(f64::NAN));
-                }
-            }
-        }
-        all
+    /// A daemon's figure, summed over its series; `label` such as `kind="malformed"` narrows it.
+    pub fn figure(&self, daemon: &str, name: &str, label: &str) -> f64 {
+        let (name, daemon) = (format!("offhook_{name}{{"), format!("daemon=\"{daemon}\""));
+        let fits = |series: &str| series.starts_with(&name) && series.contains(&daemon) && series.contains(label);
+        let lines = self.metrics_text();
+        lines
+            .lines()
+            .filter_map(|l| l.rsplit_once(' '))
+            .filter(|(s, _)| fits(s))
+            .filter_map(|(_, v)| v.parse::<f64>().ok())
+            .sum()
+    }
+
+    fn metrics_text(&self) -> String {
+        let get = |port: &u16| api::get_plain(&format!("http://127.0.0.1:{port}/metrics")).unwrap_or_default().1;
+        self.health.values().map(get).collect()
     }
 
     /// What the daemons hold now: every gauge that stands for something in use.
@@ -207,11 +211,6 @@ impl Stack {
             }
         }
         all
-    }
-
-    /// The sum over all labels of metrics whose name begins so.
-    pub fn metric(&self, prefix: &str) -> f64 {
-        self.metrics().iter().filter(|(name, _)| name.starts_with(prefix)).map(|(_, value)| value).sum()
     }
 
     pub fn open_files(&self) -> usize {
