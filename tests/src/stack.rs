@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The tenant of `--dev`.
-pub const TENANT: &str = "default";
+pub const TENANT: &str = "dev";
 
 pub const DAEMONS: [&str; 4] = ["sfu", "sip", "recorder", "control"];
 
