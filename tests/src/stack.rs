@@ -25,15 +25,16 @@ pub struct Plan {
 
 #[derive(Debug)]
 pub struct Stack {
+    // Ended before their folder goes, so that their logs can still be shown.
+    processes: BTreeMap<String, Process>,
+    pub nats: Option<NatsServer>,
     pub folder: tempfile::TempDir,
     pub web_port: u16,
     pub sfu_port: u16,
     pub tap_port: u16,
     pub recorder_port: u16,
     pub sip_port: u16,
-    pub nats: Option<NatsServer>,
     health: BTreeMap<String, u16>,
-    processes: BTreeMap<String, Process>,
     config: PathBuf,
     log: &'static str,
 }

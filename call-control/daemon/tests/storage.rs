@@ -221,7 +221,10 @@ async fn a_fact_counts_once(store: &Store) {
     store.commit(&[batch]).await.unwrap();
     assert!(store.has_fact(&record).await.unwrap());
     let events = store.call_events(&tenant("a"), &id("c1")).await.unwrap();
-    assert_eq!((events.len(), events[0].kind.as_str(), &events[0].data["n"]), (1, "leg_answered", &serde_json::json!(1)));
+    assert_eq!(
+        (events.len(), events[0].kind.as_str(), &events[0].data["n"]),
+        (1, "leg_answered", &serde_json::json!(1))
+    );
     assert!(store.call_events(&tenant("b"), &id("c1")).await.unwrap().is_empty());
 }
 
@@ -255,7 +258,10 @@ async fn recordings_only_move_forward(store: &Store) {
     ];
     store.commit(&[batch(story)]).await.unwrap();
     let read = store.recording(&tenant("a"), &id("r1")).await.unwrap().unwrap();
-    assert_eq!((read.state, read.started, read.duration_ms), (RecordingWord::Stopped, Some(UnixMs(7_000)), Some(1_900)));
+    assert_eq!(
+        (read.state, read.started, read.duration_ms),
+        (RecordingWord::Stopped, Some(UnixMs(7_000)), Some(1_900))
+    );
     assert_eq!((read.files.len(), read.consent.len(), read.segments.len()), (1, 1, 1));
     assert_eq!((read.segments[0].started, read.segments[0].ended), (UnixMs(7_100), Some(UnixMs(9_000))));
     assert_eq!(store.recording(&tenant("b"), &id("r1")).await.unwrap(), None);
@@ -302,7 +308,11 @@ async fn refresh_tokens_rotate(store: &Store) {
     store.add_refresh_token(&a, &user, "h2", "f", UnixMs(10), UnixMs(1_000_000)).await.unwrap();
     assert_eq!(store.use_refresh_token("h1", UnixMs(20), 20).await.unwrap(), fresh, "two pages at one moment");
     assert_eq!(store.use_refresh_token("h1", UnixMs(100), 20).await.unwrap(), RefreshUse::Reused);
-    assert_eq!(store.use_refresh_token("h2", UnixMs(101), 20).await.unwrap(), RefreshUse::Unknown, "its family is dead");
+    assert_eq!(
+        store.use_refresh_token("h2", UnixMs(101), 20).await.unwrap(),
+        RefreshUse::Unknown,
+        "its family is dead"
+    );
     store.add_refresh_token(&a, &user, "h3", "g", UnixMs(0), UnixMs(50)).await.unwrap();
     assert_eq!(store.use_refresh_token("h3", UnixMs(51), 20).await.unwrap(), RefreshUse::Unknown, "expired");
     store.add_refresh_token(&a, &user, "h4", "h", UnixMs(0), UnixMs(1_000)).await.unwrap();
@@ -350,17 +360,21 @@ async fn sqlite_is_opened_with_wal_patience_and_foreign_keys() {
     for (n, store) in [store.clone(), other.clone()].into_iter().enumerate() {
         both.spawn(async move {
             for i in 0..50 {
-                store.audit(&tenant("a"), &AuditRow {
-                    id: format!("{n}-{i}"),
-                    at: UnixMs(i),
-                    actor: String::new(),
-                    action: "x",
-                    object: String::new(),
-                    result: "ok",
-                    source: String::new(),
-                })
-                .await
-                .unwrap();
+                store
+                    .audit(
+                        &tenant("a"),
+                        &AuditRow {
+                            id: format!("{n}-{i}"),
+                            at: UnixMs(i),
+                            actor: String::new(),
+                            action: "x",
+                            object: String::new(),
+                            result: "ok",
+                            source: String::new(),
+                        },
+                    )
+                    .await
+                    .unwrap();
             }
         });
     }

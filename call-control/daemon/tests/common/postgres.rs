@@ -24,7 +24,8 @@ fn command(program: &Path) -> Command {
 }
 
 fn programs() -> PathBuf {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL is not installed (apt install postgresql)");
+    let versions =
+        std::fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL is not installed (apt install postgresql)");
     let mut found: Vec<PathBuf> =
         versions.map(|v| v.unwrap().path().join("bin")).filter(|bin| bin.join("initdb").exists()).collect();
     found.sort();
