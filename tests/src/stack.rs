@@ -111,7 +111,7 @@ impl Stack {
             more("sip"),
         );
         if let Some(nats) = &self.nats {
-            text += &format!("[bus]\nurls = [\"{}\"]\n", nats.url());
+            text += &format!("[bus]\nurl = \"{}\"\n", nats.url());
         }
         text += &plan.config;
         std::fs::write(&self.config, text).unwrap();

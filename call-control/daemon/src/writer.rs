@@ -17,7 +17,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub type Committed = Box<dyn FnOnce() + Send>;
 
 enum Job {
-    Write(Batch, Option<Committed>),
+    Write(Box<Batch>, Option<Committed>),
     Barrier(oneshot::Sender<()>),
 }
 
@@ -48,7 +48,7 @@ impl Writer {
     }
 
     pub fn write(&self, batch: Batch, then: Option<Committed>) {
-        if self.jobs.try_send(Job::Write(batch, then)).is_err() {
+        if self.jobs.try_send(Job::Write(Box::new(batch), then)).is_err() {
             self.lost.increment();
             tracing::error!("the queue to the database is full: a change was lost");
         }
@@ -83,7 +83,7 @@ impl Task {
             for job in jobs.drain(..) {
                 match job {
                     Job::Write(batch, then) => {
-                        batches.push(batch);
+                        batches.push(*batch);
                         afterwards.extend(then);
                     }
                     Job::Barrier(done) => barriers.push(done),

@@ -217,7 +217,7 @@ async fn a_fact_counts_once(store: &Store) {
     };
     let fact = Some(InboxFact { record: record.clone(), stored: UnixMs(6) });
     let batch = Batch { writes: vec![Write::Event(line)], fact };
-    store.commit(&[batch.clone()]).await.unwrap();
+    store.commit(std::slice::from_ref(&batch)).await.unwrap();
     store.commit(&[batch]).await.unwrap();
     assert!(store.has_fact(&record).await.unwrap());
     let events = store.call_events(&tenant("a"), &id("c1")).await.unwrap();

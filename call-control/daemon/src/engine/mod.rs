@@ -185,11 +185,14 @@ pub fn start(parts: Parts) -> (Engine, watch::Receiver<usize>, tokio::task::Join
     (engine, running, tokio::spawn(task.run(calls)))
 }
 
+/// Where the core's monotonic time begins: late enough that calls of a former life began after zero on it.
+const CLOCK_START: Duration = Duration::from_secs(30 * 86_400);
+
 impl Task {
     fn new(parts: Parts, sender: mpsc::Sender<Message>, messages: mpsc::Receiver<Message>) -> Self {
         let Parts { policy, seed, bus, epoch, writer, turn, metrics, pages_per_user, calls, minutes } = parts;
         let started = Instant::now();
-        let now = Now { at: Duration::ZERO, wall: offhook_bus::wall_now() };
+        let now = Now { at: CLOCK_START, wall: offhook_bus::wall_now() };
         let mut ids = IdMaker::seeded(seed);
         let life = ids.uuid(now.wall).simple().to_string();
         let own = ids.uuid(now.wall).as_u64_pair();
@@ -228,13 +231,13 @@ impl Task {
     }
 
     fn now(&self) -> Now {
-        Now { at: self.started.elapsed(), wall: offhook_bus::wall_now() }
+        Now { at: CLOCK_START + self.started.elapsed(), wall: offhook_bus::wall_now() }
     }
 
     async fn run(mut self, running: watch::Sender<usize>) {
         self.carry_out(None);
         loop {
-            let timer = self.board.poll_timeout().map(|at| self.started + at);
+            let timer = self.board.poll_timeout().map(|at| self.started + at.saturating_sub(CLOCK_START));
             let next = [timer, self.pages.next_expiry()].into_iter().flatten().min();
             let sleep = async {
                 match next {
