@@ -11,7 +11,6 @@ use offhook_tests::{Baresip, Sipp, Softphone, Stack, ports, sound, wait};
 fn our_number_rings_the_browser_and_both_hear_each_other() {
     let trunk = Trunk::on_loopback();
     let stack = Stack::up(&Plan { config: trunk.config(), ..Plan::default() });
-    stack.give_number(OUR_NUMBER, "alice");
     let folder = stack.folder.path();
     let caller = Baresip::start(folder, trunk.port, &sound::tone_file(folder, 620, sound::TELEPHONE_RATE, 90), false);
     let mut alice = Softphone::sign_in(&stack, "Alice", 440);
@@ -42,7 +41,6 @@ fn our_number_rings_the_browser_and_both_hear_each_other() {
 fn a_callers_keys_arrive_once_each() {
     let trunk = Trunk::on_loopback();
     let stack = Stack::up(&Plan { config: trunk.config(), ..Plan::default() });
-    stack.give_number(OUR_NUMBER, "alice");
     let mut alice = Softphone::sign_in(&stack, "Alice", 440);
     let mut caller =
         Sipp::caller(stack.folder.path(), trunk.port, stack.sip_port, &Caller { to: OUR_NUMBER, keys: "159*#" });
@@ -70,7 +68,6 @@ fn a_callers_keys_arrive_once_each() {
 fn a_stranger_is_not_answered_and_creates_nothing() {
     let trunk = Trunk::on_loopback();
     let stack = Stack::up(&Plan { config: trunk.config(), ..Plan::default() });
-    stack.give_number(OUR_NUMBER, "alice");
     let before = stack.gauges();
     let dropped = stack.figure("sip", "sip_messages_total", "unknown_source");
     let socket = std::net::UdpSocket::bind(("127.0.0.9", 0)).unwrap();

@@ -54,7 +54,7 @@ impl Softphone {
     #[track_caller]
     pub fn dial(&mut self, to: &str) {
         self.fill(&label("Number or extension"), to);
-        self.click(&role("button", "Call"));
+        self.click(&exact_role("button", "Call"));
     }
 
     #[track_caller]
