@@ -22,6 +22,8 @@ export interface ConnectionEvents {
   ready(frame: ReadyFrame): void;
   event(frame: EventFrame): void;
   refused(frame: RefusedFrame): void;
+  /** `commands` has grown; told before the command leaves. */
+  numbered(): void;
 }
 
 /** The server gives up on a silent socket after 5 s; we give it twice that to say `ready`. */
@@ -41,6 +43,8 @@ export class Connection {
   state: ConnectionState = "offline";
   session: string | null = null;
   seq = 0;
+  /** The number of the last command. A session answers a number once, so a reloaded page must count on. */
+  commands = 0;
 
   readonly #options: ConnectionOptions;
   readonly #events: ConnectionEvents;
@@ -48,7 +52,6 @@ export class Connection {
   #socket: Socket | null = null;
   #timer: Cancel | null = null;
   #attempt = 0;
-  #nextId = 1;
   /** Grows with each attempt, so that a late answer of an earlier one is known as such. */
   #era = 0;
   #tokenRefused = false;
@@ -84,7 +87,8 @@ export class Connection {
   command<T>(op: string, fields: object = {}): Promise<T> {
     const socket = this.#socket;
     if (this.state !== "ready" || !socket) return Promise.reject(new ConnectionLostError());
-    const id = this.#nextId++;
+    const id = ++this.commands;
+    this.#events.numbered();
     return new Promise<T>((resolve, reject) => {
       const cancel = this.#options.clock.after(REPLY_WITHIN_MS, () => this.#replyOverdue(id));
       this.#pending.set(id, { resolve: resolve as (value: unknown) => void, reject, cancel });

@@ -47,9 +47,11 @@ export class Phone {
       ready: (frame) => this.#ready(frame),
       event: (frame) => this.#event(frame),
       refused: (frame) => this.#emitter.emit("refused", frame),
+      numbered: () => this.#save(),
     });
     this.#connection.session = remembered?.session ?? null;
     this.#connection.seq = remembered?.seq ?? 0;
+    this.#connection.commands = remembered?.commands ?? 0;
     this.#host = {
       clock: options.clock,
       media: options.media,
@@ -193,7 +195,7 @@ export class Phone {
   }
 
   #save(): void {
-    const { session, seq } = this.#connection;
-    this.#options.memory.save({ session, seq, mine: { ...this.#mine } });
+    const { session, seq, commands } = this.#connection;
+    this.#options.memory.save({ session, seq, commands, mine: { ...this.#mine } });
   }
 }

@@ -71,6 +71,7 @@ export interface Media {
 export interface Remembered {
   session: string | null;
   seq: number;
+  commands: number;
   /** Calls whose sound belongs to this page, by id. */
   mine: Record<string, Role>;
 }

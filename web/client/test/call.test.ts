@@ -153,6 +153,17 @@ test("a reloaded page joins the same call again, unmuted or muted as it was", as
   expect(phone.calls[0]?.role).toBe("caller");
 });
 
+test("a reloaded page counts its commands on: a session answers each number once", async () => {
+  const s = new Scenario();
+  await s.talking();
+  const before = s.socket.sent.map((frame) => Number(frame["id"] ?? 0));
+  s.open().start();
+  await s.ready([talking("c1")], true, 1);
+  await s.joined();
+  const after = s.socket.sent.map((frame) => Number(frame["id"] ?? Infinity));
+  expect(Math.min(...after)).toBeGreaterThan(Math.max(...before));
+});
+
 test("media that is interrupted gets time to recover, then the call is joined anew", async () => {
   const s = new Scenario();
   const call = await s.talking();
