@@ -17,6 +17,8 @@ fn main() {
     rtp();
     rtcp();
     srtp();
+    tap();
+    recording();
 }
 
 fn save(target: &str, name: &str, bytes: &[u8]) {
@@ -181,4 +183,109 @@ fn srtp() {
     }
     save("srtp", "plain_rtp", &rtp_packet(&[], &level_and_mid(), &[0xD5; 160]));
     save("srtp", "plain_rtcp", &full_compound());
+}
+
+fn tap() {
+    use offhook_contract::fact::ConsentKind;
+    use offhook_contract::{BootId, CallId, CodecName, LegId, RecordingId, RoomId, TenantId, UnixMs};
+    use offhook_link::{ClosedReason, Hello, Packet, Party, TapRecord, TrackId};
+    let hello = Hello {
+        recording: RecordingId::parse("rec").unwrap(),
+        room: RoomId::parse("room").unwrap(),
+        call: CallId::parse("call").unwrap(),
+        tenant: TenantId::parse("acme").unwrap(),
+        clock: BootId::parse("boot").unwrap(),
+        media_ns: 7,
+        wall: UnixMs(1_700_000_000_000),
+    };
+    let packet = Packet {
+        track: TrackId(1),
+        media_ns: 9,
+        codec: CodecName::Pcmu,
+        payload_type: 0,
+        marker: true,
+        sequence: 1,
+        timestamp: 160,
+        payload: &[0xff; 20],
+    };
+    let party = Party::Leg(LegId::parse("leg").unwrap());
+    let records = [
+        ("hello", TapRecord::Hello(hello)),
+        ("track", TapRecord::Track { track: TrackId(1), party, at_ns: 1 }),
+        ("announcer", TapRecord::Track { track: TrackId(2), party: Party::Announcer, at_ns: 1 }),
+        ("packet", TapRecord::Packet(packet)),
+        ("started", TapRecord::AnnouncementStarted { kind: ConsentKind::Notice, at_ns: 2 }),
+        ("ended", TapRecord::AnnouncementEnded { kind: ConsentKind::Beep, at_ns: 3 }),
+        ("clock", TapRecord::ClockPair { media_ns: 4, wall: UnixMs(5) }),
+        ("gap", TapRecord::Gap { from: 3, to: 9, packets: 6, first_ns: 1, last_ns: 2 }),
+        ("track_ended", TapRecord::TrackEnded { track: TrackId(1), at_ns: 6 }),
+        ("closed", TapRecord::Closed { reason: ClosedReason::Requested, at_ns: 7 }),
+    ];
+    for (name, record) in records {
+        let mut bytes = Vec::new();
+        record.encode(9, &mut bytes);
+        save("tap", name, &bytes);
+    }
+}
+
+fn recording() {
+    use offhook_contract::{CallId, CodecName, RecordingId, TenantId, UnixMs};
+    use offhook_recorder_core::consent::{About, ConsentChain, ConsentEvent};
+    use offhook_recorder_core::g711_file::{Frame, MAGIC};
+    use offhook_recorder_core::opus_file::OpusFile;
+    use offhook_recorder_core::timeline::{Entry, Opened, Record};
+    let (recording, call) = (RecordingId::parse("rec").unwrap(), CallId::parse("call").unwrap());
+    let tenant = TenantId::parse("acme").unwrap();
+    let clock = offhook_contract::BootId::parse("boot").unwrap();
+    let opened = Opened {
+        version: Opened::VERSION,
+        recording: recording.clone(),
+        call: call.clone(),
+        tenant: tenant.clone(),
+        segment: 1,
+        clock,
+        media_ns: 1,
+        wall: UnixMs(2),
+        resume_after: 0,
+        gap_ns: 0,
+    };
+    let entry = Entry { media_ns: 1, timestamp: 2, sequence: 3, fill: 0 };
+    let records = [
+        Record::Opened(opened),
+        Record::Run { run: 0, track: 1, codec: CodecName::Opus },
+        Record::Packets { run: 0, entries: vec![entry; 3] },
+        Record::Progress { through: 5, also: vec![7] },
+    ];
+    let mut sidecar = vec![0];
+    records.iter().for_each(|record| record.encode(&mut sidecar));
+    save("recording", "sidecar", &sidecar);
+
+    let mut opus = vec![1];
+    let mut pages = Vec::new();
+    let mut file = OpusFile::begin(1, &[("TRACK", "1")], &mut pages);
+    (0..30).for_each(|_| file.packet(&[0xf8, 0xff, 0xfe], 960, &mut pages));
+    file.close_page(&mut pages);
+    opus.extend_from_slice(&pages);
+    save("recording", "opus_cut", &opus);
+    file.finish(&mut pages);
+    save("recording", "opus", &[&[1], &pages[..]].concat());
+
+    let mut g711 = [&[2], &MAGIC[..]].concat();
+    for sequence in 0..3 {
+        let frame = Frame { media_ns: 1, timestamp: 2, sequence, codec: CodecName::Pcma, payload: &[0xd5; 20] };
+        frame.encode(&mut g711);
+    }
+    save("recording", "g711", &g711);
+
+    let mut log = vec![3];
+    let (about, mut chain) = (About { tenant, call, recording }, ConsentChain::default());
+    let announcement = offhook_contract::fact::ConsentKind::Beep;
+    for event in [
+        ConsentEvent::RecordingStarted,
+        ConsentEvent::Played { announcement, ended_ms: UnixMs(3) },
+        ConsentEvent::Played { announcement, ended_ms: UnixMs(4) },
+    ] {
+        chain.append(&about, 1, UnixMs(1), event, &mut log);
+    }
+    save("recording", "consent", &log);
 }

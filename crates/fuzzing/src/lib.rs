@@ -10,12 +10,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "panicking is how a target speaks")]
 
 pub mod mutate;
+pub mod recording;
 pub mod rtcp;
 pub mod rtp;
 pub mod sdp;
 pub mod sip;
 pub mod srtp;
 pub mod stun;
+pub mod tap;
 
 /// One target: its name (also that of its seeds, dictionary and binary) and what it does with any input.
 #[derive(Debug, Clone, Copy)]
@@ -31,4 +33,6 @@ pub const TARGETS: &[Target] = &[
     Target { name: "srtp", run: srtp::run },
     Target { name: "sdp", run: sdp::run },
     Target { name: "sip", run: sip::run },
+    Target { name: "tap", run: tap::run },
+    Target { name: "recording", run: recording::run },
 ];

@@ -75,4 +75,4 @@ macro_rules! replays {
     };
 }
 
-replays!(stun, rtp, rtcp, srtp, sdp, sip);
+replays!(stun, rtp, rtcp, srtp, sdp, sip, tap, recording);

@@ -32,6 +32,8 @@ pub enum CloseReason {
     Abandoned,
     /// The Tap could not be resumed in time.
     Lost,
+    /// The recorder's disk took no more.
+    DiskFailed,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

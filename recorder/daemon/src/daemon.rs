@@ -48,13 +48,15 @@ impl Daemon for Recorder {
             .map_err(|error| StartError::new("open the recorder's certificate", error))?;
         let root = config.directory.clone().unwrap_or_else(|| data_dir.join("recordings"));
         let doing = format!("open the recordings in {}", root.display());
-        let store = Store::open(root).map_err(|error| StartError::new(doing, error))?;
+        let opened = tokio::task::spawn_blocking(move || Store::open(root)).await;
+        let opened = opened.map_err(|error| StartError::new(doing.clone(), error))?;
+        let store = opened.map_err(|error| StartError::new(doing, error))?;
         let outbox = Outbox::open(&data_dir.join("outbox.redb"), &deps.bus)
             .await
             .map_err(|error| StartError::new("open the recorder's outbox", error))?;
         let threads = |error| StartError::new("start the recorder's threads", error);
         let finalisers = Finalisers::start(config.finaliser_threads, &store).map_err(threads)?;
-        let disk = Disk::start().map_err(threads)?;
+        let disk = Disk::start(&store.claim()).map_err(threads)?;
         let grants = Grants::new(config.grant_ttl);
         let files = http::listen(&config.listen, &identity, &grants)
             .await

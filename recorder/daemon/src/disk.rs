@@ -1,6 +1,7 @@
 //! The threads that write. Each recording belongs to one of them, so its writes keep their order; tokio's workers
 //! never wait for a disk. What is written survives the death of the process at once, and that of the machine after
 //! the next sync.
+use crate::store::Claim;
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -45,11 +46,16 @@ pub struct Disk {
 }
 
 impl Disk {
-    pub fn start() -> io::Result<Self> {
+    /// The threads hold `claim` until their last write.
+    pub fn start(claim: &Claim) -> io::Result<Self> {
         let mut queues = Vec::new();
         for _ in 0..THREADS {
             let (queue, jobs) = mpsc::channel(QUEUE);
-            std::thread::Builder::new().name("recorder-disk".to_owned()).spawn(move || work(jobs))?;
+            let claim = claim.clone();
+            std::thread::Builder::new().name("recorder-disk".to_owned()).spawn(move || {
+                work(jobs);
+                drop(claim);
+            })?;
             queues.push(queue);
         }
         Ok(Self { queues: Arc::new(queues), next: Arc::default() })
@@ -187,7 +193,7 @@ mod tests {
     #[tokio::test]
     async fn writes_keep_their_order_and_the_barrier_comes_after_them() {
         let directory = tempfile::tempdir().unwrap();
-        let disk = Disk::start().unwrap();
+        let disk = Disk::start(&crate::store::Store::open(directory.path().to_owned()).unwrap().claim()).unwrap();
         let (writer, mut events) = disk.open(directory.path().to_owned()).await;
         writer.make_directory("segment-1".to_owned()).await;
         for n in 0..100_u8 {
@@ -203,7 +209,7 @@ mod tests {
     #[tokio::test]
     async fn a_failed_write_is_told_once_and_ends_that_writer_only() {
         let directory = tempfile::tempdir().unwrap();
-        let disk = Disk::start().unwrap();
+        let disk = Disk::start(&crate::store::Store::open(directory.path().to_owned()).unwrap().claim()).unwrap();
         let (broken, mut told) = disk.open(directory.path().join("is not there")).await;
         let (fine, mut heard) = disk.open(directory.path().to_owned()).await;
         broken.append("a".into(), vec![1]).await;

@@ -51,6 +51,7 @@ pub enum FinaliseError {
 pub struct Order {
     pub plan: RecordingPlan,
     pub losses: Losses,
+    pub stopped: Option<CloseReason>,
     pub recovered: bool,
 }
 
@@ -316,7 +317,7 @@ fn manifest(
         })
     });
     let log = std::fs::read(directory.join(consent::FILE_NAME)).unwrap_or_default();
-    let stopped = segments.last().and_then(|segment| segment.closed).map_or(CloseReason::Lost, |(reason, _)| reason);
+    let closed = segments.last().and_then(|segment| segment.closed).map(|(reason, _)| reason);
     Manifest {
         version: VERSION,
         recording: plan.recording.clone(),
@@ -327,7 +328,8 @@ fn manifest(
         duration_ms: (span.end_ns - span.origin_ns) / 1_000_000,
         derived: DERIVED.to_owned(),
         audio: audio_row(span, quality),
-        stopped,
+        // The sidecar knows best; after a full disk it could not be told.
+        stopped: closed.or(order.stopped).unwrap_or(CloseReason::Lost),
         recovered: order.recovered,
         segments: rows.to_vec(),
         tracks: track_rows(plan, segments, &since),

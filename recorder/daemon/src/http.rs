@@ -9,7 +9,7 @@ use axum::routing::get;
 use futures_util::stream;
 use offhook_contract::Secret;
 use offhook_contract::recorder::RecordingFile;
-use offhook_link::{Identity, IdentityError, RandomError, random_token};
+use offhook_link::{Identity, RandomError, random_token};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::io::{self, SeekFrom};
@@ -38,8 +38,6 @@ pub enum GrantError {
 pub enum ListenError {
     #[error("recorder.listen {address} cannot be used")]
     Bind { address: SocketAddr, source: io::Error },
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
 }
 
 #[derive(Debug, Clone)]
@@ -116,28 +114,29 @@ pub async fn listen(addresses: &[SocketAddr], identity: &Identity, grants: &Gran
         let failed = |source| ListenError::Bind { address: *address, source };
         let listener = tokio::net::TcpListener::bind(address).await.map_err(failed)?;
         server.bound.push(listener.local_addr().map_err(failed)?);
-        let router = router.clone();
         let task = if address.ip().is_loopback() {
-            tokio::spawn(async move {
-                if let Err(error) = axum::serve(listener, router).await {
-                    tracing::error!(%error, "the file listener ended");
-                }
-            })
+            let router = router.clone();
+            tokio::spawn(async move { axum::serve(listener, router).await.unwrap_or_else(|error| ended(&error)) })
         } else {
-            let mut tls = identity.server_config()?;
-            tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-            let tls = axum_server::tls_rustls::RustlsConfig::from_config(Arc::new(tls));
-            let listener = listener.into_std().map_err(failed)?;
-            let acceptor = axum_server::from_tcp_rustls(listener, tls).map_err(failed)?;
-            tokio::spawn(async move {
-                if let Err(error) = acceptor.serve(router.into_make_service()).await {
-                    tracing::error!(%error, "the file listener ended");
-                }
-            })
+            serve_tls(listener.into_std().map_err(failed)?, identity, router.clone()).map_err(failed)?
         };
         server.tasks.push(task);
     }
     Ok(server)
+}
+
+fn serve_tls(listener: std::net::TcpListener, identity: &Identity, router: Router) -> io::Result<JoinHandle<()>> {
+    let mut tls = identity.server_config().map_err(io::Error::other)?;
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let tls = axum_server::tls_rustls::RustlsConfig::from_config(Arc::new(tls));
+    let acceptor = axum_server::from_tcp_rustls(listener, tls)?;
+    Ok(tokio::spawn(async move {
+        acceptor.serve(router.into_make_service()).await.unwrap_or_else(|error| ended(&error));
+    }))
+}
+
+fn ended(error: &io::Error) {
+    tracing::error!(%error, "the file listener ended");
 }
 
 async fn serve(
@@ -275,6 +274,31 @@ mod tests {
             assert_eq!(parse_range(text, 1_000), expected, "{text}");
         }
         assert_eq!(parse_range("bytes=0-", 0), Range::Unsatisfiable);
+    }
+
+    #[tokio::test]
+    async fn off_loopback_files_travel_under_the_pinned_certificate_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("consent.jsonl");
+        std::fs::write(&path, "{}\n").unwrap();
+        let grants = Grants::new(Duration::from_secs(60));
+        let token = grants.grant(path, RecordingFile::Consent, "ab".to_owned()).unwrap();
+        let identity = Identity::generate().unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let url = format!("https://{}/files/{}", listener.local_addr().unwrap(), token.expose());
+        let router = Router::new().route("/files/{token}", get(serve)).with_state(grants);
+        let task = serve_tls(listener, &identity, router).unwrap();
+        let client = |fingerprint| {
+            let pinned = offhook_link::pinned_client_config(fingerprint).unwrap();
+            reqwest::Client::builder().tls_backend_preconfigured(pinned).build().unwrap()
+        };
+        let response = client(identity.fingerprint()).get(&url).send().await.unwrap();
+        assert_eq!(response.headers()["content-type"], "application/x-ndjson");
+        assert_eq!(response.text().await.unwrap(), "{}\n");
+        let other = Identity::generate().unwrap().fingerprint();
+        assert!(client(other).get(&url).send().await.is_err());
+        task.abort();
     }
 
     #[tokio::test(start_paused = true)]

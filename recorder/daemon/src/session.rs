@@ -153,7 +153,12 @@ async fn run(
     };
     loop {
         task.obey().await;
-        row.send_if_modified(|known| std::mem::replace(known, row_of(&task.recording)) != row_of(&task.recording));
+        row.send_if_modified(|known| {
+            let (state, segment) = (task.recording.state(), task.recording.segment());
+            let changed = (known.state, known.segment) != (state, segment);
+            (known.state, known.segment) = (state, segment);
+            changed
+        });
         if let Some(failed) = task.done {
             return task.end(failed, teller).await;
         }
@@ -273,7 +278,8 @@ impl Task {
     fn finalise(&mut self) {
         let finalisers = self.shared.finalisers.clone();
         let recovered = self.shared.store.deaths(&self.recording.plan().recording) > 0;
-        let order = Order { plan: self.recording.plan().clone(), losses: self.recording.losses(), recovered };
+        let (plan, losses) = (self.recording.plan().clone(), self.recording.losses());
+        let order = Order { plan, losses, stopped: self.recording.stopped(), recovered };
         self.finalising = Some(Box::pin(async move { finalisers.finalise(order).await }));
     }
 

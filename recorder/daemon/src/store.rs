@@ -9,10 +9,12 @@ use offhook_recorder_core::recover::{Cut, Recovered, SegmentRead, cut_consent, c
 use offhook_recorder_core::{RecordingPath, RecordingPlan, consent, timeline};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// More segments than any recording has; a directory listing is never trusted further.
 const MAX_SEGMENTS: u32 = 10_000;
@@ -21,6 +23,8 @@ const MAX_SEGMENTS: u32 = 10_000;
 pub enum StoreError {
     #[error("{path}")]
     File { path: PathBuf, source: io::Error },
+    #[error("{path} is in use by another recorder")]
+    InUse { path: PathBuf },
     #[error("{path} cannot be read as what it should be")]
     Content { path: PathBuf, source: serde_json::Error },
 }
@@ -60,18 +64,36 @@ pub struct Indexed {
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
+    claim: Claim,
 }
+
+/// The directory is this recorder's as long as a clone of this lives: every thread that may still write holds one, so
+/// that a next life never meets the last writes of the one before.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    _file: Arc<File>,
+}
+
+/// How long a dying life of this recorder may take for its last writes.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(5);
+const CLAIM_PAUSE: Duration = Duration::from_millis(20);
 
 pub fn segment_directory(segment: u32) -> String {
     format!("segment-{segment}")
 }
 
 impl Store {
+    /// Waits for the last life of this recorder to end its writes; blocks.
     pub fn open(root: PathBuf) -> Result<Self, StoreError> {
         for name in ["rec", "active", "failed", "index"] {
             make_private(&root.join(name))?;
         }
-        Ok(Self { root })
+        let claim = claim(&root.join("lock"))?;
+        Ok(Self { root, claim })
+    }
+
+    pub fn claim(&self) -> Claim {
+        self.claim.clone()
     }
 
     pub fn directory(&self, plan: &RecordingPlan) -> PathBuf {
@@ -195,6 +217,22 @@ impl Store {
             segments.extend(SegmentRead::read(&read_if_there(&segment.join(timeline::FILE_NAME))?));
         }
         Ok(segments)
+    }
+}
+
+fn claim(path: &Path) -> Result<Claim, StoreError> {
+    let failed = |source| StoreError::File { path: path.to_owned(), source };
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map_err(failed)?;
+    let started = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Claim { _file: Arc::new(file) }),
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+            Err(TryLockError::WouldBlock) if started.elapsed() >= CLAIM_PATIENCE => {
+                return Err(StoreError::InUse { path: path.to_owned() });
+            }
+            Err(TryLockError::WouldBlock) => std::thread::sleep(CLAIM_PAUSE),
+        }
     }
 }
 

@@ -146,6 +146,7 @@ pub struct Recording {
     packets: u64,
     losses: Losses,
     telling: Telling,
+    stopped: Option<CloseReason>,
     /// When the connection broke, until the next record.
     lost_since: Option<Duration>,
     output: VecDeque<Output>,
@@ -204,6 +205,7 @@ impl Recording {
             packets: 0,
             losses: Losses::default(),
             telling,
+            stopped: None,
             lost_since: None,
             output,
         }
@@ -214,6 +216,10 @@ impl Recording {
     }
     pub fn segment(&self) -> u32 {
         self.segment_number
+    }
+    /// Why it ended, once it has.
+    pub fn stopped(&self) -> Option<CloseReason> {
+        self.stopped
     }
     pub fn losses(&self) -> Losses {
         let mut losses = self.losses;
@@ -439,6 +445,7 @@ impl Recording {
         if matches!(self.state, State::Finishing | State::Finished | State::Failed) {
             return;
         }
+        self.stopped = Some(CloseReason::DiskFailed);
         self.segment = None;
         self.telling.give_up();
         self.output.push_back(Output::HangUp);
@@ -447,6 +454,7 @@ impl Recording {
     }
 
     fn finish(&mut self, reason: CloseReason, now: Duration) {
+        self.stopped = Some(reason);
         self.output.push_back(Output::HangUp);
         self.state = State::Finishing;
         let at = self.base.as_ref().map_or(self.plan.answered_ms, |base| base.wall);
@@ -551,5 +559,6 @@ const fn no_audio(reason: CloseReason) -> &'static str {
         CloseReason::RecorderGone => "the Tap was given up before the recorder came",
         CloseReason::Abandoned => "the SFU went away before any audio came",
         CloseReason::Requested => "it was stopped before any audio came",
+        CloseReason::DiskFailed => "the recorder's disk took nothing",
     }
 }

@@ -5,7 +5,7 @@ use crate::sound::{read_flac, tone_in};
 use offhook_contract::recorder::StartRecording;
 use offhook_contract::sfu::TapOffer;
 use offhook_contract::{CodecName, Fact};
-use offhook_link::{Identity, TapForm};
+use offhook_link::{Identity, InProcessTaps, TapForm};
 use offhook_media::detect::find_bursts;
 use offhook_recorder_core::consent;
 use offhook_recorder_core::manifest::Manifest;
@@ -179,4 +179,29 @@ async fn a_killed_recorder_goes_on_as_the_next_segment_without_a_hole() {
 #[tokio::test]
 async fn so_it_does_when_it_dies_during_a_beep() {
     die_after(4).await;
+}
+
+#[tokio::test]
+async fn a_recorder_that_is_told_to_end_at_once_leaves_the_recording_to_its_next_life() {
+    let data = tempfile::tempdir().unwrap();
+    let taps = TapForm::InProcess(InProcessTaps::default());
+    let hub = hub(&taps).await;
+    let mut rig = Rig::start(data.path(), &taps).await;
+    let mut tap = open(&hub, NAME, &rig.fingerprint);
+    rig.record(tap.offer.clone(), "caller").await.unwrap();
+    let mut talk = Talk::begin(&mut tap);
+    talk.speak(&mut tap, 4);
+    rig.fact(|fact| matches!(fact, Fact::SegmentStarted { segment: 1, .. }).then_some(())).await;
+    rig.switch.drain();
+    talk.speak(&mut tap, 3);
+    rig.switch.stop();
+    let early = rig.facts.clone();
+    timeout(A_WHILE, rig.run).await.expect("it ends").unwrap().unwrap();
+    let mut next = Rig::start(data.path(), &taps).await;
+    next.fact(|fact| matches!(fact, Fact::SegmentStarted { segment: 2, .. }).then_some(())).await;
+    talk.speak(&mut tap, 6);
+    close(tap, 13 * SECOND);
+    let fact = next.fact(crate::rig::finished).await;
+    let told: Vec<Fact> = early.borrow().iter().map(|record| record.fact.clone()).chain(next.all_facts()).collect();
+    check(&directory_of(data.path(), NAME), &fact, &told, 13);
 }

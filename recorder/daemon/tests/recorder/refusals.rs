@@ -172,6 +172,8 @@ async fn a_disk_that_fills_up_ends_the_recording_with_what_was_written() {
     let (share, _) = tone_in(&stereo.left, stereo.rate, 440.0, 20, 1_900);
     assert!(share > 0.99, "{share}");
     assert!(stereo.left.len() < 3 * 8_000, "what was not written is not invented");
+    let manifest = std::fs::read_to_string(directory_of(data.path(), "rec-1").join("manifest.json")).unwrap();
+    assert!(manifest.contains("\"stopped\": \"disk_failed\""), "{manifest}");
     rig.gauge_becomes("recordings", 0).await;
 }
 
