@@ -150,33 +150,30 @@ impl Switchboard {
         let mut caller = Leg::new(leg.clone(), Party::Telephone(telephone), LegState::Early, now.wall);
         caller.placed = now.at;
         call.legs.push(caller);
-        let checked = callee.ok_or((HangupCause::NotFound, "no user has this number".to_owned())).and_then(|user| {
-            self.room_for_call()?;
-            self.free_to_ring(&call.tenant, &user)?;
-            Ok(user)
-        });
-        let decision = match checked {
-            Ok(user) => {
+        let checked = match callee {
+            None => Err((HangupCause::NotFound, "no user has this number".to_owned())),
+            Some(user) => {
+                let checked = self.room_for_call().and_then(|()| self.free_to_ring(&call.tenant, &user));
+                // Also when it cannot ring: then it stands in the user's history as missed.
                 let ringing = self.desk.ids.leg(now.wall);
                 call.legs.push(browser_leg(ringing, user, Owner::Nobody, LegState::Ringing, now));
-                call.state = CallState::Ringing;
-                self.desk.timers.set(TimerKey::Ring(call.id.clone()), now.at + self.desk.policy.ring_timeout);
-                IncomingRoute::Accept { call: call.id.clone(), leg: leg.clone() }
-            }
-            Err((cause, _)) => {
-                if let Some(telephone) = call.telephone_mut().and_then(Leg::telephone_mut) {
-                    telephone.media = TelephoneMedia::Gone;
-                }
-                end_call(&mut call, &mut self.desk, now, &End::system(cause));
-                IncomingRoute::Reject { cause }
+                checked
             }
         };
-        let accepted = matches!(decision, IncomingRoute::Accept { .. });
-        self.desk.out.push_back(Output::Route { tag, decision });
-        if accepted {
-            ring_telephone(&mut call, &mut self.desk, route.gateway, leg, 0);
-        }
         self.desk.story(&mut call, now.wall, "incoming", None, serde_json::json!({}));
+        if let Err((cause, _)) = checked {
+            if let Some(telephone) = call.telephone_mut().and_then(Leg::telephone_mut) {
+                telephone.media = TelephoneMedia::Gone;
+            }
+            end_call(&mut call, &mut self.desk, now, &End::system(cause));
+            crate::audience::write_rows(&mut call, &mut self.desk);
+            return self.desk.out.push_back(Output::Route { tag, decision: IncomingRoute::Reject { cause } });
+        }
+        call.state = CallState::Ringing;
+        self.desk.timers.set(TimerKey::Ring(call.id.clone()), now.at + self.desk.policy.ring_timeout);
+        let decision = IncomingRoute::Accept { call: call.id.clone(), leg: leg.clone() };
+        self.desk.out.push_back(Output::Route { tag, decision });
+        ring_telephone(&mut call, &mut self.desk, route.gateway, leg, 0);
         self.take(call);
     }
 
@@ -354,7 +351,7 @@ fn outbound(carrier: crate::place::Carrier, to: Destination) -> Party {
 }
 
 fn browser_leg(id: LegId, user: User, owner: Owner, state: LegState, now: Now) -> Leg {
-    Leg::new(id, Party::Browser(Browser { user, owner, media: PeerMedia::None }), state, now.wall)
+    Leg::new(id, Party::Browser(Browser { user, owner, media: PeerMedia::None, joining: None }), state, now.wall)
 }
 
 pub(crate) fn ring_telephone(call: &mut Call, desk: &mut Desk, gateway: NodeId, leg: LegId, attempt: u8) {

@@ -63,11 +63,17 @@ pub struct Now {
 #[derive(Debug)]
 pub struct IdMaker {
     state: [u64; 2],
+    /// The millisecond of the last id, and how many it has seen: ids of one maker sort in the order they were made
+    /// (RFC 9562 §6.2, a counter in rand_a).
+    last: (u64, u16),
 }
+
+/// Twelve bits of counter; a millisecond with more borrows from the next.
+const COUNTER_MAX: u16 = 0x0fff;
 
 impl IdMaker {
     pub const fn seeded(seed: [u64; 2]) -> Self {
-        Self { state: [seed[0] | 1, seed[1]] }
+        Self { state: [seed[0] | 1, seed[1]], last: (0, 0) }
     }
 
     /// xoroshiro128+: a long period and no two equal streams from different seeds.
@@ -85,7 +91,15 @@ impl IdMaker {
         for (byte, from) in random.iter_mut().zip(words) {
             *byte = from;
         }
-        uuid::Builder::from_unix_timestamp_millis(now.0, &random).into_uuid()
+        self.last = match self.last {
+            (ms, _) if ms < now.0 => (now.0, 0),
+            (ms, COUNTER_MAX) => (ms + 1, 0),
+            (ms, counter) => (ms, counter + 1),
+        };
+        let [high, low] = self.last.1.to_be_bytes();
+        random[0] = high;
+        random[1] = low;
+        uuid::Builder::from_unix_timestamp_millis(self.last.0, &random).into_uuid()
     }
 
     pub fn call(&mut self, now: UnixMs) -> CallId {
@@ -108,10 +122,12 @@ mod tests {
     fn ids_are_distinct_and_carry_their_time() {
         let mut maker = IdMaker::seeded([7, 8]);
         let mut seen = HashSet::new();
-        for n in 0..10_000_u64 {
-            let id = maker.uuid(UnixMs(1_700_000_000_000 + n / 100));
+        let mut before = uuid::Uuid::nil();
+        for n in 0..20_000_u64 {
+            let id = maker.uuid(UnixMs(1_700_000_000_000 + n / 5_000));
             assert_eq!(id.get_version_num(), 7);
-            assert!(seen.insert(id));
+            assert!(seen.insert(id) && id > before, "in the order they were made");
+            before = id;
         }
     }
 

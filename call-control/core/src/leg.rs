@@ -60,6 +60,8 @@ pub(crate) struct Browser {
     pub user: User,
     pub owner: Owner,
     pub media: PeerMedia,
+    /// A join is under way; `true` once its media came up before the reply did.
+    pub joining: Option<bool>,
 }
 
 /// Which page has the leg.

@@ -81,6 +81,9 @@ pub(crate) fn join(call: &mut Call, desk: &mut Desk, tag: Tag, leg: LegId, offer
         }
         Room::Open { sfu, .. } => {
             let sfu = sfu.clone();
+            if let Some(browser) = call.leg_mut(&leg).and_then(|l| l.browser_mut()) {
+                browser.joining = Some(false);
+            }
             let body = JoinPeer { room: call.room_id(), leg: leg.clone(), offer_sdp: offer_sdp.clone() };
             desk.request(call, sfu, NodeRequest::JoinPeer(body), Step::Join { leg, tag, offer_sdp });
         }
@@ -116,6 +119,9 @@ pub(crate) fn joined(
             desk.reply(tag, Ok(CommandReply::Joined { answer_sdp, slot_mids, announcer_mid }));
         }
         Err(failure) => {
+            if let Some(browser) = call.leg_mut(&leg).and_then(|l| l.browser_mut()) {
+                browser.joining = None;
+            }
             let gone = match &failure {
                 RequestFailure::Refused(error) => error.code == ErrorCode::NotFound,
                 RequestFailure::Unreachable => desk.nodes.get(&node).is_none(),
@@ -150,9 +156,13 @@ fn peer_is_in(call: &mut Call, desk: &mut Desk, now: Now, leg_id: &LegId) {
     leg.missed_in_room = 0;
     let (muted, held) = (leg.muted, if let LegState::Held { by } = &leg.state { Some(by.clone()) } else { None });
     if let Some(browser) = leg.browser_mut() {
-        browser.media = PeerMedia::Joined { at: now.wall };
+        browser.media = match browser.joining.take() {
+            Some(true) => PeerMedia::Connected { joined: now.wall },
+            _ => PeerMedia::Joined { at: now.wall },
+        };
     }
     desk.timers.set(TimerKey::MediaDue(call.id.clone(), leg_id.clone()), now.at + desk.policy.media_timeout);
+    recording::advance(call, desk, now, false);
     let Some(sfu) = call.open_sfu().cloned() else { return };
     if muted {
         let body = NodeRequest::MuteLeg(MuteLeg { room: room.clone(), leg: leg_id.clone(), muted });
@@ -166,7 +176,9 @@ fn peer_is_in(call: &mut Call, desk: &mut Desk, now: Now, leg_id: &LegId) {
 
 pub(crate) fn peer_connected(call: &mut Call, desk: &mut Desk, now: Now, leg_id: &LegId) {
     let Some(browser) = call.leg_mut(leg_id).and_then(|l| l.browser_mut()) else { return };
-    if let PeerMedia::Joined { at } = browser.media {
+    if let Some(before_reply) = browser.joining.as_mut() {
+        *before_reply = true;
+    } else if let PeerMedia::Joined { at } = browser.media {
         browser.media = PeerMedia::Connected { joined: at };
         desk.timers.clear(&TimerKey::MediaDue(call.id.clone(), leg_id.clone()));
         recording::advance(call, desk, now, false);

@@ -125,6 +125,7 @@ fn leg_from(row: &LegRow, call: &CallRow) -> Leg {
                 _ => Owner::Nobody,
             },
             media: if ringing { PeerMedia::None } else { PeerMedia::Joined { at: row.started } },
+            joining: None,
         }),
         PartyKind::Application => Party::Application {
             name: if row.name.is_empty() { ECHO_NAME.to_owned() } else { row.name.clone() },

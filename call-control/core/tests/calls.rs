@@ -245,6 +245,21 @@ fn a_page_that_never_joins_or_never_connects_ends_the_call_as_media_lost() {
 }
 
 #[test]
+fn media_that_comes_up_before_the_reply_to_the_join_counts() {
+    let mut s = Stage::new();
+    s.hold("join_peer");
+    s.page("alice");
+    let call = s.dial("alice", "*43");
+    s.join_only("alice", &call);
+    s.connected("alice", &call);
+    s.release("join_peer");
+    s.advance(secs(10));
+    s.rooms.clear();
+    s.advance(secs(10));
+    assert_eq!(s.cause(&call), None);
+}
+
+#[test]
 fn a_reload_within_thirty_seconds_joins_the_same_leg_again() {
     let mut s = Stage::new();
     let call = s.talking(RecordingMode::Off);

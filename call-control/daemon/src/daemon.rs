@@ -109,12 +109,12 @@ impl Control {
         let calls = store.running_calls().await.map_err(read)?;
         let today = UnixMs(wall_now().0 / 86_400_000 * 86_400_000);
         let minutes = store.minutes_since(today).await.map_err(read)?;
-        let (writer, _) = Writer::start(store.clone(), &metrics);
+        let (writer, writing) = Writer::start(store.clone(), &metrics);
         let seed = random::<16>().map_err(|e| failed("draw random bytes")(e.into()))?;
         let half = |range: std::ops::Range<usize>| {
             seed.get(range).and_then(|b| b.try_into().ok()).map_or(1, u64::from_le_bytes)
         };
-        let (engine, running, _) = engine::start(Parts {
+        let (engine, running, thinking) = engine::start(Parts {
             policy: config.policy.clone(),
             seed: [half(0..8), half(8..16)],
             bus: bus.clone(),
@@ -126,6 +126,8 @@ impl Control {
             calls,
             minutes,
         });
+        // They end with this life of the daemon, whatever a connection still holds.
+        let _ends = [EndsWith(thinking.abort_handle()), EndsWith(writing.abort_handle())];
         let reload_certificate = door.reloader();
         let handle = door.handle.clone();
         let app: Shared = Arc::new(App {
@@ -183,6 +185,14 @@ impl Control {
                 Ok(())
             }
         }
+    }
+}
+
+struct EndsWith(tokio::task::AbortHandle);
+
+impl Drop for EndsWith {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

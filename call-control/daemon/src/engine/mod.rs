@@ -10,7 +10,8 @@ use offhook_bus::{Bus, Incoming};
 use offhook_contract::control::{IncomingRoute, RouteIncoming};
 use offhook_contract::fact::{FactReceipt, StoreFact};
 use offhook_contract::{
-    Context, Epoch, ErrorCode, Event, FactRecord, HangupCause, MessageId, NodeRow, RequestError, TenantId, UnixMs,
+    Context, DaemonKind, Epoch, ErrorCode, Event, FactRecord, HangupCause, MessageId, NodeRow, RequestError, TenantId,
+    UnixMs,
 };
 use offhook_control_core::{
     Actor, Command, CommandError, CommandReply, IdMaker, Input, NodeReply, Now, Output, Policy, RecordingMode,
@@ -30,6 +31,13 @@ const INBOX: usize = 1_024;
 /// What the engine is told.
 pub enum Message {
     Open(Hello),
+    /// Whether a page of this session is there: the sender is used or dropped.
+    Probe {
+        tenant: TenantId,
+        user: UserId,
+        session: SessionId,
+        alive: oneshot::Sender<()>,
+    },
     Detach {
         session: SessionId,
         connection: u64,
@@ -37,6 +45,7 @@ pub enum Message {
     /// A command of a page: answered through the page's own queue.
     PageCommand {
         session: SessionId,
+        connection: u64,
         id: u64,
         actor: Actor,
         command: Command,
@@ -44,6 +53,7 @@ pub enum Message {
     /// Answers a page's command that the engine need not see (a new token, a bad value).
     PageReply {
         session: SessionId,
+        connection: u64,
         id: u64,
         reply: String,
     },
@@ -88,6 +98,8 @@ pub struct Hello {
     pub user: UserId,
     pub session: Option<SessionId>,
     pub last_seq: Option<u64>,
+    /// It brought no session: a page that was opened anew.
+    pub fresh: bool,
     pub frames: mpsc::Sender<Frame>,
     pub reply: oneshot::Sender<Result<Opened, TooManyPages>>,
 }
@@ -115,6 +127,14 @@ impl Engine {
         let (reply, answered) = oneshot::channel();
         self.send(Message::Command { actor, command, reply }).await?;
         answered.await.map_err(|_| Stopped)
+    }
+
+    /// Whether a page answers for this session within `patience`.
+    pub async fn is_alive(&self, caller: (&TenantId, &UserId), session: &SessionId, patience: Duration) -> bool {
+        let (alive, answered) = oneshot::channel();
+        let (tenant, user) = (caller.0.clone(), caller.1.clone());
+        let probe = Message::Probe { tenant, user, session: session.clone(), alive };
+        self.send(probe).await.is_ok() && matches!(tokio::time::timeout(patience, answered).await, Ok(Ok(())))
     }
 
     pub async fn open(
@@ -155,7 +175,8 @@ struct Task {
     writer: Writer,
     turn: Option<Turn>,
     pages_per_user: usize,
-    sender: mpsc::Sender<Message>,
+    /// Weak, so that the engine ends when everybody else has let go of it.
+    sender: mpsc::WeakSender<Message>,
     messages: mpsc::Receiver<Message>,
     drained: Option<oneshot::Sender<()>>,
     draining: bool,
@@ -163,8 +184,16 @@ struct Task {
 }
 
 enum Waiter {
-    Page { session: SessionId, id: u64, user: Option<UserId> },
+    Page { asker: Asker, user: Option<UserId> },
     Caller(oneshot::Sender<Result<CommandReply, CommandError>>),
+}
+
+/// Which command of which connection.
+#[derive(Debug, Clone)]
+struct Asker {
+    session: SessionId,
+    connection: u64,
+    id: u64,
 }
 
 struct Gauges {
@@ -174,6 +203,7 @@ struct Gauges {
     websockets: Gauge,
     timers: Gauge,
     requests: Gauge,
+    nodes: Gauge,
 }
 
 /// Starts the engine with the calls of its former life.
@@ -215,7 +245,7 @@ impl Task {
             writer,
             turn,
             pages_per_user,
-            sender,
+            sender: sender.downgrade(),
             messages,
             drained: None,
             draining: false,
@@ -226,6 +256,7 @@ impl Task {
                 websockets: metrics.gauge("websockets", "Pages with a WebSocket"),
                 timers: metrics.gauge("timers", "Timers of the switchboard; one is the sweep"),
                 requests: metrics.gauge("requests_pending", "Requests to nodes without a reply"),
+                nodes: metrics.gauge("nodes", "SFUs, gateways and recorders that can be asked"),
             },
         }
     }
@@ -304,9 +335,16 @@ impl Task {
                     self.feed(Input::SessionDetached { session });
                 }
             }
-            Message::PageCommand { session, id, actor, command } => self.page_command(session, id, actor, command),
-            Message::PageReply { session, id, reply } => match self.pages.seen(&session, id) {
-                Seen::New | Seen::InProgress => self.pages.reply(&session, id, reply),
+            Message::PageCommand { session, connection, id, actor, command } => {
+                self.page_command(Asker { session, connection, id }, actor, command);
+            }
+            Message::Probe { tenant, user, session, alive } => {
+                if self.pages.knows(&session, &tenant, &user) {
+                    self.pages.probe(&session, alive);
+                }
+            }
+            Message::PageReply { session, connection, id, reply } => match self.pages.seen(&session, connection, id) {
+                Seen::New | Seen::InProgress => self.pages.reply(&session, connection, id, reply),
                 Seen::Answered(first) => self.pages.send(&session, first),
             },
             Message::PageEvent { session, kind } => {
@@ -325,7 +363,11 @@ impl Task {
             Message::Route { incoming, route, callee, recording } => self.route(incoming, route, callee, recording),
             Message::Fact { incoming, record } => self.fact(incoming, record),
             Message::Event { context, event } => self.feed(Input::Event { context, event }),
-            Message::Nodes(rows) => self.feed(Input::Nodes(rows)),
+            Message::Nodes(rows) => {
+                let others = rows.iter().filter(|r| !matches!(r.kind, DaemonKind::Control | DaemonKind::Turn)).count();
+                self.gauges.nodes.set(i64::try_from(others).unwrap_or(i64::MAX));
+                self.feed(Input::Nodes(rows));
+            }
             Message::Answer { request, result } => self.feed(Input::Reply { request, result }),
             Message::Policy(policy) => self.board.set_policy(*policy),
             Message::Drain(drained) => {
@@ -342,7 +384,7 @@ impl Task {
     }
 
     fn open(&mut self, hello: Hello) {
-        let Hello { tenant, user, session, last_seq, frames, reply } = hello;
+        let Hello { tenant, user, session, last_seq, fresh, frames, reply } = hello;
         let known = session.as_ref().filter(|s| self.pages.knows(s, &tenant, &user)).cloned();
         if known.is_none() && self.pages.of_user(&tenant, &user) >= self.pages_per_user {
             let _ = reply.send(Err(TooManyPages));
@@ -350,7 +392,7 @@ impl Task {
         }
         self.next_connection += 1;
         let connection = self.next_connection;
-        let fresh = session.is_none();
+        let resumes = known.is_some();
         let session = match known {
             Some(session) => {
                 self.feed(Input::SessionAttached { session: session.clone() });
@@ -366,6 +408,7 @@ impl Task {
         };
         let Some((seq, missed)) = self.pages.attach(&session, connection, frames, last_seq) else { return };
         let calls = self.board.calls_for(&session, fresh);
+        let missed = missed.filter(|_| resumes);
         let resumed = missed.is_some();
         let opened =
             Opened { session: session.clone(), connection, seq, resumed, calls, missed: missed.unwrap_or_default() };
@@ -374,18 +417,19 @@ impl Task {
         }
     }
 
-    fn page_command(&mut self, session: SessionId, id: u64, actor: Actor, command: Command) {
-        match self.pages.seen(&session, id) {
-            Seen::Answered(reply) => return self.pages.send(&session, reply),
+    fn page_command(&mut self, asker: Asker, actor: Actor, command: Command) {
+        let Asker { session, connection, id } = &asker;
+        match self.pages.seen(session, *connection, *id) {
+            Seen::Answered(reply) => return self.pages.send(session, reply),
             Seen::InProgress => return,
             Seen::New => {}
         }
         if let Some(refusal) = self.no_new_call(&command) {
-            return self.pages.reply(&session, id, refused(id, &refusal));
+            return self.pages.reply(session, *connection, *id, refused(*id, &refusal));
         }
         let tag = self.tag();
         let user = actor.user.as_ref().map(|u| u.id.clone());
-        self.waiters.insert(tag, Waiter::Page { session, id, user });
+        self.waiters.insert(tag, Waiter::Page { asker, user });
         self.feed(Input::Command { tag, actor, command });
     }
 
@@ -477,8 +521,10 @@ impl Task {
                 let (bus, sender) = (self.bus.clone(), self.sender.clone());
                 tokio::spawn(async move {
                     let result = requests::send(&bus, message, node, context, body).await;
-                    // The engine is gone when the process ends.
-                    let _ = sender.send(Message::Answer { request: id, result }).await;
+                    if let Some(sender) = sender.upgrade() {
+                        // The engine is gone when the daemon ends.
+                        let _ = sender.send(Message::Answer { request: id, result }).await;
+                    }
                 });
             }
             Output::Write(_) => {}
@@ -491,12 +537,12 @@ impl Task {
                 // The HTTP client may have gone.
                 let _ = reply.send(result);
             }
-            Some(Waiter::Page { session, id, user }) => {
+            Some(Waiter::Page { asker: Asker { session, connection, id }, user }) => {
                 let text = match result {
                     Ok(reply) => self.accepted(id, reply, user.as_ref()),
                     Err(refusal) => refused(id, &refusal),
                 };
-                self.pages.reply(&session, id, text);
+                self.pages.reply(&session, connection, id, text);
             }
             None => {}
         }

@@ -5,7 +5,7 @@ use offhook_control_core::{CallView, ClientEvent, SessionId, UserId};
 use serde::Serialize;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 /// A session without a WebSocket is kept for this long.
@@ -18,11 +18,16 @@ const REPLIES: usize = 64;
 /// Frames on their way to one WebSocket; a page that lets more pile up is cut off and may resume.
 pub const QUEUE: usize = 256;
 
-/// A text frame for a page, or the order to close its WebSocket.
-#[derive(Debug, Clone)]
+/// A text frame for a page, or an order to its WebSocket.
+#[derive(Debug)]
 pub enum Frame {
     Text(String),
-    Close { code: u16, reason: &'static str },
+    Close {
+        code: u16,
+        reason: &'static str,
+    },
+    /// Find out whether the page is still there, and say so.
+    Probe(oneshot::Sender<()>),
 }
 
 pub const CLOSE_REPLACED: (u16, &str) = (4409, "the session was resumed by another connection");
@@ -132,6 +137,8 @@ impl Pages {
         if let Some(at) = page.expires.take() {
             self.expiries.remove(&(at, session.clone()));
         }
+        // A page that was reloaded counts its commands from the beginning.
+        page.replies.clear();
         if let Some(former) = page.connection.replace(Connection { id: connection, frames }) {
             let (code, reason) = CLOSE_REPLACED;
             // A full queue closes by itself when its sender goes.
@@ -172,8 +179,22 @@ impl Pages {
         Some(session)
     }
 
-    pub fn seen(&mut self, session: &SessionId, command: u64) -> Seen {
-        let Some(page) = self.pages.get_mut(session) else { return Seen::New };
+    /// Asks the connection that has the session whether its page lives. Without one the answer is no at once.
+    pub fn probe(&self, session: &SessionId, alive: oneshot::Sender<()>) {
+        if let Some(connection) = self.pages.get(session).and_then(|p| p.connection.as_ref()) {
+            // A queue that is full belongs to a page that is about to be cut off.
+            let _ = connection.frames.try_send(Frame::Probe(alive));
+        }
+    }
+
+    fn on(&mut self, session: &SessionId, connection: u64) -> Option<&mut Page> {
+        let page = self.pages.get_mut(session)?;
+        page.connection.as_ref().is_some_and(|c| c.id == connection).then_some(page)
+    }
+
+    /// Commands are numbered by connection: what comes from a former one is dropped.
+    pub fn seen(&mut self, session: &SessionId, connection: u64, command: u64) -> Seen {
+        let Some(page) = self.on(session, connection) else { return Seen::InProgress };
         match page.replies.iter().find(|(id, _)| *id == command) {
             Some((_, Some(reply))) => Seen::Answered(reply.clone()),
             Some((_, None)) => Seen::InProgress,
@@ -188,8 +209,8 @@ impl Pages {
     }
 
     /// Keeps a reply for repetitions and sends it.
-    pub fn reply(&mut self, session: &SessionId, command: u64, reply: String) {
-        let Some(page) = self.pages.get_mut(session) else { return };
+    pub fn reply(&mut self, session: &SessionId, connection: u64, command: u64, reply: String) {
+        let Some(page) = self.on(session, connection) else { return };
         if let Some(entry) = page.replies.iter_mut().find(|(id, _)| *id == command) {
             entry.1 = Some(reply.clone());
         }
@@ -304,10 +325,19 @@ mod tests {
     #[test]
     fn a_repeated_command_gets_its_first_reply() {
         let (mut pages, session) = pages();
-        assert!(matches!(pages.seen(&session, 7), Seen::New));
-        assert!(matches!(pages.seen(&session, 7), Seen::InProgress));
-        pages.reply(&session, 7, "done".into());
-        assert!(matches!(pages.seen(&session, 7), Seen::Answered(text) if text == "done"));
+        let (sender, mut receiver) = mpsc::channel(QUEUE);
+        pages.attach(&session, 1, sender.clone(), None);
+        assert!(matches!(pages.seen(&session, 1, 7), Seen::New));
+        assert!(matches!(pages.seen(&session, 1, 7), Seen::InProgress));
+        pages.reply(&session, 1, 7, "done".into());
+        assert!(matches!(pages.seen(&session, 1, 7), Seen::Answered(text) if text == "done"));
+        assert!(matches!(receiver.try_recv(), Ok(Frame::Text(_))));
+        assert!(matches!(pages.seen(&session, 1, 8), Seen::New));
+        pages.attach(&session, 2, sender, None);
+        while receiver.try_recv().is_ok() {}
+        pages.reply(&session, 1, 8, "late".into());
+        assert!(receiver.try_recv().is_err(), "the reloaded page has a command 8 of its own");
+        assert!(matches!(pages.seen(&session, 2, 7), Seen::New));
     }
 
     #[test]

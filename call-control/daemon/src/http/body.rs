@@ -3,10 +3,15 @@ use super::problem::Problem;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::header;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
+use std::time::Duration;
 
 pub const MAX_BODY_BYTES: usize = 1 << 20;
 pub const MAX_DEPTH: usize = 32;
+const MAX_DRAINED_BYTES: usize = 4 * MAX_BODY_BYTES;
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A JSON body of type `T`, with its bytes.
 pub struct Body<T> {
@@ -37,6 +42,23 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         let value = serde_json::from_slice(&bytes)
             .map_err(|error| Problem::invalid(format!("the body is not right: {error}")))?;
         Ok(Self { value, bytes })
+    }
+}
+
+/// Refuses a body by the length it announces. A moderate one is read to its end first: a client that is still sending
+/// when the connection closes would not hear the answer.
+pub async fn refuse_large(request: Request, next: Next) -> Response {
+    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    match length {
+        Some(length) if length > MAX_BODY_BYTES => {
+            if length <= MAX_DRAINED_BYTES {
+                let drained = axum::body::to_bytes(request.into_body(), MAX_DRAINED_BYTES);
+                // Slow ones are not waited for.
+                let _ = tokio::time::timeout(DRAIN_TIMEOUT, drained).await;
+            }
+            Problem::too_large().into_response()
+        }
+        _ => next.run(request).await,
     }
 }
 

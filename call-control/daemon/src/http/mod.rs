@@ -82,7 +82,7 @@ pub fn application(app: Shared) -> axum::Router {
     let api = routes::router(app.dev.is_some())
         .layer(middleware::from_fn(time_limit))
         .layer(middleware::from_fn_with_state(app.clone(), rate_limit))
-        .layer(tower_http::limit::RequestBodyLimitLayer::new(body::MAX_BODY_BYTES))
+        .layer(middleware::from_fn(body::refuse_large))
         .layer(axum::extract::DefaultBodyLimit::max(body::MAX_BODY_BYTES));
     api.route("/v1", axum::routing::any(no_such_route))
         .route("/v1/{*rest}", axum::routing::any(no_such_route))

@@ -19,7 +19,7 @@ use offhook_control_core::{Actor, Command, CommandError, RefusalCode, SessionId}
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 pub const MAX_FRAME_BYTES: usize = 64 * 1024;
@@ -27,6 +27,8 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 const PING_PERIOD: Duration = Duration::from_secs(20);
 /// A page that says nothing, not even pong.
 const SILENCE: Duration = Duration::from_secs(60);
+/// For a page to answer a ping when another one claims its session.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// Before a token ends its page is told to bring a new one.
 const EXPIRY_NOTICE: Duration = Duration::from_secs(60);
@@ -122,9 +124,16 @@ async fn greet(app: Shared, mut socket: WebSocket, source: std::net::IpAddr) -> 
         Err(problem) => return refuse(socket, problem.code, &problem.to_string()).await,
     };
     let session = session.filter(|s| !s.is_empty() && s.len() <= MAX_TEXT).map(SessionId::new);
+    let fresh = session.is_none();
+    // A second page that found the session of the first (in storage they share) is a page of its own; a page whose
+    // former connection is dead takes its session back.
+    let session = match session {
+        Some(taken) if app.engine.is_alive((&caller.tenant, &user.id), &taken, PROBE_TIMEOUT).await => None,
+        session => session,
+    };
     let (frames, queue) = mpsc::channel(QUEUE);
     let (tenant, id) = (caller.tenant.clone(), user.id.clone());
-    let opened = app.engine.open(|reply| Hello { tenant, user: id, session, last_seq, frames, reply }).await;
+    let opened = app.engine.open(|reply| Hello { tenant, user: id, session, last_seq, fresh, frames, reply }).await;
     let opened: Opened = match opened {
         Ok(Ok(opened)) => opened,
         Ok(Err(error @ TooManyPages)) => return refuse(socket, "limit_reached", &error.to_string()).await,
@@ -141,6 +150,7 @@ async fn greet(app: Shared, mut socket: WebSocket, source: std::net::IpAddr) -> 
         source,
         expires: until(&subject),
         warned: false,
+        probes: Vec::new(),
     };
     talk.ready(opened, me).await
 }
@@ -186,6 +196,8 @@ struct Talk {
     expires: Instant,
     warned: bool,
     bucket: Bucket,
+    /// Who waits to hear that the page lives.
+    probes: Vec<oneshot::Sender<()>>,
 }
 
 /// Why a connection ends: a close code with its word, or a socket that is gone already.
@@ -246,6 +258,10 @@ impl Talk {
                 frame = self.queue.recv() => match frame {
                     Some(Frame::Text(text)) => self.send(text).await,
                     Some(Frame::Close { code, reason }) => Err(End::Close(code, reason)),
+                    Some(Frame::Probe(alive)) => {
+                        self.probes.push(alive);
+                        self.put(Message::Ping(Vec::new().into())).await
+                    }
                     None => Err(End::Gone),
                 },
                 message = self.socket.recv() => {
@@ -285,6 +301,12 @@ impl Talk {
     }
 
     async fn heard(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<(), End> {
+        if matches!(message, Some(Ok(_))) {
+            for alive in self.probes.drain(..) {
+                // Whoever asked may have stopped waiting.
+                let _ = alive.send(());
+            }
+        }
         let text = match message {
             Some(Ok(Message::Text(text))) => text,
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => return Ok(()),
@@ -310,7 +332,7 @@ impl Talk {
     }
 
     async fn answer(&mut self, id: u64, reply: String) -> Result<(), End> {
-        let message = ToEngine::PageReply { session: self.session.clone(), id, reply };
+        let message = ToEngine::PageReply { session: self.session.clone(), connection: self.connection, id, reply };
         self.app.engine.send(message).await.map_err(|_| End::Gone)
     }
 
@@ -336,7 +358,8 @@ impl Talk {
             user: Some(self.user.user()),
             session: Some(self.session.clone()),
         };
-        let message = ToEngine::PageCommand { session: self.session.clone(), id, actor, command };
+        let message =
+            ToEngine::PageCommand { session: self.session.clone(), connection: self.connection, id, actor, command };
         self.app.engine.send(message).await.map_err(|_| End::Gone)
     }
 

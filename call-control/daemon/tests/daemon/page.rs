@@ -34,7 +34,7 @@ pub async fn connect(address: SocketAddr, origin: Option<&str>) -> Result<Socket
 /// The next text frame, or the close code.
 pub async fn next(socket: &mut Socket) -> Result<Value, u16> {
     loop {
-        match timeout(super::PATIENCE, socket.next()).await.expect("no frame came") {
+        match timeout(crate::stage::PATIENCE, socket.next()).await.expect("no frame came") {
             Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).unwrap()),
             Some(Ok(Message::Close(Some(frame)))) => return Err(frame.code.into()),
             Some(Ok(_)) => {}
@@ -142,6 +142,21 @@ impl Page {
 
     pub async fn join(&mut self, call: &str) -> Value {
         self.ok(json!({ "op": "join", "call": call, "offer": "v=0 offer" })).await
+    }
+
+    /// Reads until the server has asked whether the page is there; true when the connection stands afterwards.
+    pub async fn expect_silence_for_a_ping(&mut self) -> bool {
+        loop {
+            match timeout(crate::stage::PATIENCE, self.socket.next()).await.expect("no ping came") {
+                Some(Ok(Message::Ping(_))) => break,
+                Some(Ok(Message::Text(text))) => {
+                    let frame = serde_json::from_str(&text).unwrap();
+                    self.keep(frame);
+                }
+                _ => return false,
+            }
+        }
+        self.socket.flush().await.is_ok()
     }
 
     /// Nothing more came for this page.

@@ -1,20 +1,17 @@
 //! A call-control over the in-process bus and a loopback listener, with scripted nodes around it.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-pub mod nodes;
-pub mod page;
-
-use nodes::{Nodes, Script};
+use crate::nodes::{Nodes, Script};
+use crate::page::Page;
 use offhook_bus::Bus;
-use offhook_contract::{BootId, DaemonKind, NodeId};
+use offhook_contract::{BootId, NodeId};
 use offhook_control::{Config, Control, admin::Admin, admin::UserWish};
 use offhook_control_core::RecordingMode;
 use offhook_link::TapForm;
 use offhook_runtime::{ConfigFile, Daemon, Deps, LifecycleSwitch, Metrics};
-use page::Page;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::Path;
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
@@ -27,7 +24,8 @@ pub struct Stage {
     pub metrics: Metrics,
     pub http: reqwest::Client,
     switch: LifecycleSwitch,
-    run: Option<JoinHandle<()>>,
+    /// One life of the daemon: its own threads, as in a process of its own.
+    life: Option<(Runtime, JoinHandle<()>)>,
     config: String,
     dev: bool,
 }
@@ -41,13 +39,23 @@ impl Stage {
     }
 
     pub async fn with(config: &str, script: Script) -> Self {
+        Self::build(config, script, true).await
+    }
+
+    /// As an operator runs it: no users but those that he makes.
+    pub async fn without_dev(config: &str) -> Self {
+        Self::build(config, Script::default(), false).await
+    }
+
+    async fn build(config: &str, script: Script, dev: bool) -> Self {
         offhook_runtime::install_crypto_provider();
         let bus = Bus::in_process("test").unwrap();
         let nodes = Nodes::start(&bus, script).await;
         let dir = tempfile::tempdir().unwrap();
-        let limits = "[control]\nlisten = [\"127.0.0.1:0\"]\n[control.limits]\nrequests_per_s = 10000\n\
-            requests_burst = 10000\nauth_failures_per_minute = 1000\n";
-        let config = if config.contains("[control]") { config.to_owned() } else { format!("{limits}{config}") };
+        let limits =
+            "[control.limits]\nrequests_per_s = 10000\nrequests_burst = 10000\nauth_failures_per_minute = 1000\n";
+        let limits = if config.contains("[control.limits]") { "" } else { limits };
+        let config = format!("[control]\nlisten = [\"127.0.0.1:0\"]\n{limits}{config}");
         let mut stage = Self {
             bus,
             nodes,
@@ -56,9 +64,9 @@ impl Stage {
             metrics: Metrics::new(),
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
             switch: LifecycleSwitch::new(ConfigFile::default()),
-            run: None,
+            life: None,
             config,
-            dev: true,
+            dev,
         };
         stage.start().await;
         stage
@@ -84,20 +92,22 @@ impl Stage {
             dev: self.dev,
         };
         let lifecycle = deps.lifecycle.clone();
-        let control = Control::build(config, deps).await.unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let control = runtime.spawn(Control::build(config, deps)).await.unwrap().unwrap();
         self.address = control.addresses()[0];
-        self.run = Some(tokio::spawn(async move {
-            control.run().await.unwrap();
-        }));
+        let run = runtime.spawn(async move { control.run().await.unwrap() });
+        self.life = Some((runtime, run));
         tokio::time::timeout(PATIENCE, lifecycle.ready()).await.expect("call-control is not ready");
         self.nodes.wait_until_seen(&self.bus).await;
+        // It has asked every node what it carries: so it knows them all.
+        self.wait_for_gauge("nodes", self.nodes.count()).await;
     }
 
     /// As `kill -9` leaves it: nothing is said, nothing is flushed.
-    pub async fn kill(&mut self) {
-        let run = self.run.take().unwrap();
-        run.abort();
-        let _ = run.await;
+    pub fn kill(&mut self) {
+        if let Some((runtime, _)) = self.life.take() {
+            runtime.shutdown_background();
+        }
     }
 
     pub async fn restart(&mut self) {
@@ -112,7 +122,9 @@ impl Stage {
         self.switch.stop();
     }
     pub async fn ended(&mut self) {
-        tokio::time::timeout(PATIENCE, self.run.take().unwrap()).await.expect("did not end").unwrap();
+        let (runtime, run) = self.life.take().unwrap();
+        tokio::time::timeout(PATIENCE, run).await.expect("did not end").unwrap();
+        runtime.shutdown_background();
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -177,8 +189,9 @@ impl Stage {
 
     pub async fn wait_for_gauge(&self, name: &str, value: i64) {
         let reached = async {
+            let mut look = tokio::time::interval(std::time::Duration::from_millis(5));
             while self.gauge(name) != value {
-                tokio::task::yield_now().await;
+                look.tick().await;
             }
         };
         let now = || format!("{name} is {} and not {value}", self.gauge(name));
@@ -186,6 +199,8 @@ impl Stage {
     }
 }
 
-pub fn kind_word(kind: DaemonKind) -> &'static str {
-    kind.as_str()
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.kill();
+    }
 }

@@ -92,10 +92,10 @@ impl Nodes {
         let mut presences = Vec::new();
         for kind in kinds {
             let mut server = bus.serve(kind, Target::Node(node(kind))).await.unwrap();
-            let (sender, carried, script) = (sender.clone(), carried.clone(), script.clone());
+            let (sender, carried, script, told) = (sender.clone(), carried.clone(), script.clone(), bus.clone());
             tokio::spawn(async move {
                 while let Some(incoming) = server.next().await {
-                    answer_one(incoming, &sender, &carried, &script);
+                    answer_one(incoming, &told, &sender, &carried, &script);
                 }
             });
             let trunk = TrunkState { trunk: TrunkName::parse("carrier").unwrap(), up: trunk_up, emergency: false };
@@ -118,12 +118,16 @@ impl Nodes {
         Self { bus: bus.clone(), asked, carried, script, sequence: 0, producer: "outbox-1".into(), presences }
     }
 
+    pub fn count(&self) -> i64 {
+        i64::try_from(self.presences.len()).unwrap()
+    }
+
     /// Waits until anybody on the bus sees the nodes.
     pub async fn wait_until_seen(&self, bus: &Bus) {
         let wanted = self.presences.len();
         let mut table = bus.nodes();
         let seen = table.wait_for(|rows| rows.iter().filter(|r| r.kind != DaemonKind::Control).count() >= wanted);
-        tokio::time::timeout(super::PATIENCE, seen).await.expect("the nodes are not seen");
+        tokio::time::timeout(crate::stage::PATIENCE, seen).await.expect("the nodes are not seen");
     }
 
     /// The next request of this name; others on the way are passed over.
@@ -136,7 +140,7 @@ impl Nodes {
                 }
             }
         };
-        tokio::time::timeout(super::PATIENCE, found).await.unwrap_or_else(|_| panic!("{name} was not asked for"))
+        tokio::time::timeout(crate::stage::PATIENCE, found).await.unwrap_or_else(|_| panic!("{name} was not asked for"))
     }
 
     pub fn publish(&self, tenant: &str, call: &str, event: Event) {
@@ -196,6 +200,7 @@ macro_rules! serve {
 
 fn answer_one(
     incoming: Incoming,
+    bus: &Bus,
     asked: &mpsc::UnboundedSender<Asked>,
     carried: &Mutex<Carried>,
     script: &Mutex<Script>,
@@ -212,6 +217,7 @@ fn answer_one(
     if is_inventory {
         return inventory(incoming, carried);
     }
+    let (context, joined) = (incoming.context.clone(), incoming.body::<JoinPeer>().ok());
     serve!(incoming, carried, {
         OpenRoom => |c: &mut Carried, x: &Context, b: OpenRoom| { open_room(c, x, &b); Done {} },
         CloseRoom => |c: &mut Carried, _: &Context, b: CloseRoom| { c.rooms.remove(b.room.as_str()); Done {} },
@@ -243,6 +249,10 @@ fn answer_one(
             url: Secret::new(FILES.lock().unwrap().clone()), fingerprint: None, expires_ms: wall_now().plus_ms(60_000),
         },
     });
+    if let Some(JoinPeer { room, leg, .. }) = joined {
+        let up = event::PeerConnected { room, leg, srtp_profile: "SRTP_AEAD_AES_256_GCM".into() };
+        bus.publish(&context, &Event::PeerConnected(up)).unwrap();
+    }
 }
 
 /// Where the recorder's files are served; set by the test that serves them.

@@ -1,6 +1,5 @@
 //! The database, on SQLite and on PostgreSQL: the same SQL, the same answers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-#[path = "common/postgres.rs"]
 mod postgres;
 
 use offhook_contract::fact::{ConsentKind, FileRow, SegmentRow};

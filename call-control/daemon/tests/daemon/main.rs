@@ -1,0 +1,10 @@
+//! The whole daemon over a loopback listener and the in-process bus, with scripted nodes around it.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod api;
+mod calls;
+mod nodes;
+mod page;
+mod rebuild;
+mod recordings;
+mod stage;
+mod ws;
