@@ -106,13 +106,22 @@ fn key_of(row: &NodeRow) -> String {
 
 async fn keep_row(bus: Bus, mut row: watch::Receiver<NodeRow>, mut withdrawn: watch::Receiver<bool>) {
     let mut connected = bus.is_connected();
-    let mut changes_end = false;
+    let (mut changes_end, mut troubled) = (false, false);
     loop {
         let current = row.borrow_and_update().clone();
         let key = key_of(&current);
         connected.mark_unchanged();
         if *connected.borrow() {
-            write_row(&bus, &current).await;
+            let trouble = write_row(&bus, &current).await.err();
+            match &trouble {
+                Some(trouble) if !troubled => {
+                    tracing::warn!(node = %current.node, trouble, "others do not see this node yet")
+                }
+                Some(trouble) => tracing::debug!(node = %current.node, trouble, "presence not renewed"),
+                None if troubled => tracing::info!(node = %current.node, "others see this node"),
+                None => {}
+            }
+            troubled = trouble.is_some();
         }
         tokio::select! {
             () = raised_or_dropped(&mut withdrawn) => {
@@ -128,13 +137,12 @@ async fn keep_row(bus: Bus, mut row: watch::Receiver<NodeRow>, mut withdrawn: wa
     }
 }
 
-async fn write_row(bus: &Bus, row: &NodeRow) {
-    let Ok(value) = serde_json::to_vec(row) else { return };
+async fn write_row(bus: &Bus, row: &NodeRow) -> Result<(), String> {
+    let value = serde_json::to_vec(row).map_err(|error| error.to_string())?;
     let write = bus.inner.transport.put(Bucket::Nodes, key_of(row), value, Expect::Anything);
     match tokio::time::timeout(PERIOD, write).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => tracing::warn!(node = %row.node, %error, "presence not renewed"),
-        Err(_) => tracing::warn!(node = %row.node, "presence not renewed in time"),
+        Ok(written) => written.map(drop).map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {PERIOD:?}")),
     }
 }
 

@@ -29,10 +29,11 @@ pub struct Sent {
 /// What one segmented send may carry: `UDP_MAX_SEGMENTS`, and the IPv4 length less headers.
 const SEGMENTS_MAX: u16 = 64;
 const RUN_BYTES_MAX: usize = 65_000;
-/// Most datagrams considered at once.
-const WINDOW: usize = 256;
+/// Most datagrams considered at once: several speakers' packets to hundreds of listeners. `sendmmsg` takes no more.
+const WINDOW: usize = 1_024;
+const SMALL: usize = 64;
 /// Flows remembered while runs are found; a power of two.
-const FLOWS: usize = 1024;
+const FLOWS: usize = 2_048;
 const NONE: u16 = u16::MAX;
 
 /// Datagrams for one destination that leave together: all of one size, only the last may be shorter.
@@ -83,10 +84,23 @@ impl SendBatch {
         segmentation: &Cell<bool>,
         datagrams: impl Iterator<Item = Datagram<'a>>,
     ) -> Sent {
+        // Few datagrams are the usual case, and need not clear a large window first.
+        match datagrams.size_hint().1 {
+            Some(0) => Sent::default(),
+            Some(most) if most <= SMALL => self.send_windows::<SMALL>(fd, segmentation, datagrams),
+            _ => self.send_windows::<WINDOW>(fd, segmentation, datagrams),
+        }
+    }
+
+    /// The window of pieces lives on the stack of this call, so that each piece stays borrowed while it is sent.
+    fn send_windows<'a, const SIZE: usize>(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        segmentation: &Cell<bool>,
+        mut datagrams: impl Iterator<Item = Datagram<'a>>,
+    ) -> Sent {
         let mut sent = Sent::default();
-        let mut datagrams = datagrams;
-        // The window of pieces lives on the stack of this call, so that each piece stays borrowed while it is sent.
-        let mut pieces: [&[u8]; WINDOW] = [&[]; WINDOW];
+        let mut pieces: [&[u8]; SIZE] = [&[]; SIZE];
         loop {
             let mut count = 0;
             self.restart();

@@ -112,3 +112,17 @@ fn a_datagram_longer_than_the_batch_allows_is_marked() {
     let seen: Vec<(usize, bool)> = batch.datagrams().map(|d| (d.data.len(), d.truncated)).collect();
     assert_eq!(seen, [(512, true)]);
 }
+
+#[test]
+fn two_speakers_packets_to_hundreds_of_listeners_leave_in_pairs() {
+    let sender = bind("127.0.0.1:0");
+    let receivers: Vec<UdpSocket> = (0..300).map(|_| bind("127.0.0.1:0")).collect();
+    let payloads = [[1; 196], [2; 196]];
+    let each = payloads.iter().flat_map(|p| receivers.iter().zip(0..).map(move |(r, flow)| to(r, flow, p)));
+    let sent = sender.send(&mut SendBatch::new(1_024), each);
+    assert_eq!((sent.datagrams, sent.refused, sent.system_calls), (600, 0, 1));
+    for receiver in &receivers {
+        let got: Vec<u8> = receive_all(receiver, 2).iter().map(|(_, bytes)| bytes[0]).collect();
+        assert_eq!(got, [1, 2]);
+    }
+}

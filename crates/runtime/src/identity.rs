@@ -18,9 +18,9 @@ pub(crate) fn node_id(configured: Option<&str>, kind: DaemonKind) -> NodeId {
 }
 
 fn host_name() -> String {
-    let text = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let short = text.trim().split('.').next().unwrap_or_default();
-    if short.is_empty() { "node".to_owned() } else { short.to_owned() }
+    let name = rustix::system::uname();
+    let short = name.nodename().to_string_lossy().split('.').next().unwrap_or_default().trim().to_owned();
+    if short.is_empty() { "node".to_owned() } else { short }
 }
 
 #[cfg(test)]

@@ -45,8 +45,10 @@ pub(crate) fn set_log_level(level: &str) {
     }
 }
 
-/// An unreadable level was refused when the configuration was read.
+/// An unreadable level was refused when the configuration was read. The NATS client's own lines repeat what the bus
+/// says, so they are shown only when they are asked for by name.
 fn filter_for(level: &str) -> EnvFilter {
+    let level = if level.contains("async_nats") { level.to_owned() } else { format!("async_nats=error,{level}") };
     EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"))
 }
 

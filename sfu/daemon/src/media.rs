@@ -19,7 +19,7 @@ const DATAGRAM_BYTES: usize = 1_600;
 /// Reads in a row from one socket before the timers get their turn.
 const ROUNDS: usize = 8;
 /// Sends when so many datagrams wait, even in the middle of a batch.
-const FLUSH_AT: usize = 512;
+const FLUSH_AT: usize = 1_024;
 const STATS_EVERY: Duration = Duration::from_millis(100);
 
 type ReplyTo = oneshot::Sender<Result<Reply, CommandError>>;
@@ -93,7 +93,7 @@ impl MediaThread {
                 sockets,
                 poller,
                 receive: ReceiveBatch::new(BATCH, DATAGRAM_BYTES),
-                send: SendBatch::new(256),
+                send: SendBatch::new(1_024),
                 clock,
                 orders: inbox,
                 outputs,

@@ -67,7 +67,10 @@ impl Buckets {
                 TransportError::Server(format!("bucket {name} (is the server started with JetStream?): {error}"))
             })?;
         }
-        let refused = |error: jetstream::context::KeyValueError| TransportError::Server(error.to_string());
+        let waiting = if self.may_create { "" } else { " (call-control makes it when it starts)" };
+        let refused = |error: jetstream::context::KeyValueError| {
+            TransportError::Server(format!("bucket {name}{waiting}: {error}"))
+        };
         let store = self.jetstream.get_key_value(name).await.map_err(refused)?;
         let created = store.stream.cached_info().created.unix_timestamp_nanos();
         Ok(Opened { store, created_ns: u64::try_from(created).unwrap_or_default(), life })

@@ -175,8 +175,10 @@ fn note(link: &Link, event: Event) {
             link.down();
         }
         Event::SlowConsumer(_) => link.count_dropped(),
-        Event::ServerError(error) => tracing::warn!(%error, "the bus server refused"),
-        Event::ClientError(error) => tracing::warn!(%error, "bus connection"),
+        Event::ServerError(error) if link.may_complain() => tracing::warn!(%error, "the bus server refused"),
+        Event::ServerError(error) => tracing::debug!(%error, "the bus server refused"),
+        Event::ClientError(error) if link.may_complain() => tracing::warn!(%error, "the bus cannot be reached yet"),
+        Event::ClientError(error) => tracing::debug!(%error, "the bus cannot be reached yet"),
         Event::LameDuckMode => tracing::info!("the bus server is shutting down"),
         Event::Draining | Event::Closed => link.down(),
     }

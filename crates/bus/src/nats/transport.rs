@@ -17,6 +17,8 @@ use tokio::time::Instant;
 
 /// Events and replies that wait for the connection's task.
 const OUTGOING: usize = 4_096;
+/// Between two lines about the same trouble.
+const COMPLAIN_PERIOD: Duration = Duration::from_secs(30);
 /// A subscription is in force when the server has seen it; we wait for that no longer than this.
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -27,6 +29,7 @@ pub(super) struct Link {
     /// Counts connections: what was learnt from one server's life does not hold in the next.
     life: AtomicU64,
     dropped: AtomicU64,
+    complained: Mutex<Option<Instant>>,
 }
 
 impl Default for Link {
@@ -36,6 +39,7 @@ impl Default for Link {
             since: Mutex::new(Instant::now()),
             life: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
+            complained: Mutex::new(None),
         }
     }
 }
@@ -51,6 +55,16 @@ impl Link {
     }
     pub(super) fn count_dropped(&self) {
         self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+    /// Attempts fail several times a second; the log hears of it every half minute.
+    pub(super) fn may_complain(&self) -> bool {
+        let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let due = complained.is_none_or(|last| now.duration_since(last) >= COMPLAIN_PERIOD);
+        if due {
+            *complained = Some(now);
+        }
+        due
     }
     pub(super) fn life(&self) -> u64 {
         self.life.load(Ordering::Relaxed)
@@ -73,6 +87,7 @@ pub(super) struct NatsTransport {
     link: Arc<Link>,
     outgoing: mpsc::Sender<Outgoing>,
     buckets: Arc<Buckets>,
+    nodes_bucket: String,
     /// Where forwarding tasks run: the connection's runtime, not a daemon's that may be restarted.
     runtime: Handle,
 }
@@ -83,7 +98,7 @@ impl NatsTransport {
         let runtime = Handle::current();
         runtime.spawn(send_outgoing(client.clone(), queue));
         let buckets = Arc::new(Buckets::new(client.clone(), link.clone(), subjects, runtime.clone(), may_create));
-        Self { client, link, outgoing, buckets, runtime }
+        Self { client, link, outgoing, buckets, nodes_bucket: subjects.bucket(Bucket::Nodes), runtime }
     }
 
     async fn subscribe(&self, pattern: String, queue: Option<String>) -> Result<Subscriber, TransportError> {
@@ -92,11 +107,23 @@ impl NatsTransport {
             Some(queue) => self.client.queue_subscribe(pattern, queue).await.map_err(refused)?,
             None => self.client.subscribe(pattern).await.map_err(refused)?,
         };
-        if *self.link.connected.borrow() {
-            // Not connected any more: the client subscribes again by itself when it is.
-            let _ = tokio::time::timeout(SUBSCRIBE_TIMEOUT, self.client.flush()).await;
-        }
+        self.round_trip().await;
         Ok(subscriber)
+    }
+}
+
+impl NatsTransport {
+    /// When the server answers, it has seen what was sent on this connection before: a subscription is in force. What
+    /// it answers does not matter; this is a question that every kind of daemon may ask. Without a connection the
+    /// client subscribes by itself when it has one.
+    async fn round_trip(&self) {
+        if *self.link.connected.borrow() {
+            let request = Request::new().timeout(Some(SUBSCRIBE_TIMEOUT));
+            let subject = format!("$JS.API.STREAM.INFO.KV_{}", self.nodes_bucket);
+            if let Err(error) = self.client.send_request(subject, request).await {
+                tracing::debug!(%error, "subscription not confirmed");
+            }
+        }
     }
 }
 

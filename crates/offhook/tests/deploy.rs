@@ -1,0 +1,100 @@
+//! What stands in deploy/ fits the binaries and keeps its promises.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn deploy() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy")
+}
+
+fn units() -> Vec<(String, String)> {
+    let folder = deploy().join("systemd");
+    let mut units: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            (entry.file_name().into_string().unwrap(), std::fs::read_to_string(entry.path()).unwrap())
+        })
+        .collect();
+    units.sort();
+    units
+}
+
+fn value<'a>(unit: &'a str, key: &str) -> &'a str {
+    unit.lines()
+        .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+        .unwrap_or_else(|| panic!("{key} is missing"))
+}
+
+#[test]
+fn there_is_a_unit_for_each_form_and_it_starts_a_binary_of_that_name() {
+    let names: Vec<String> = units().into_iter().map(|(name, _)| name).collect();
+    let forms = ["offhook-control", "offhook-recorder", "offhook-sfu", "offhook-sip", "offhook"];
+    assert_eq!(names, forms.map(|form| format!("{form}.service")));
+    for (name, unit) in units() {
+        let binary = name.strip_suffix(".service").unwrap();
+        let up = if binary == "offhook" { " up" } else { "" };
+        let expected = format!("/usr/bin/{binary}{up} --config /etc/offhook/offhook.toml");
+        assert_eq!(value(&unit, "ExecStart"), expected, "{name}");
+        assert_eq!(value(&unit, "Type"), "notify", "{name}");
+    }
+}
+
+#[test]
+fn systemd_waits_longer_than_the_drain_and_gives_the_process_no_more_than_it_needs() {
+    let drain_s = offhook_runtime::config::Runtime::default().drain_timeout_s;
+    for (name, unit) in units() {
+        let stop_s: u64 = value(&unit, "TimeoutStopSec").parse().unwrap();
+        assert!(stop_s > drain_s + 10, "{name}: {stop_s} s for a drain of {drain_s} s");
+        for line in [
+            "NoNewPrivileges=yes",
+            "ProtectSystem=strict",
+            "ProtectHome=yes",
+            "PrivateTmp=yes",
+            "DynamicUser=yes",
+            "SystemCallFilter=@system-service",
+            "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX",
+            "LimitNOFILE=65536",
+            "UMask=0077",
+        ] {
+            assert!(unit.lines().any(|l| l == line), "{name}: {line} is missing");
+        }
+        let capabilities = value(&unit, "CapabilityBoundingSet");
+        let serves_pages = ["offhook.service", "offhook-control.service"].contains(&name.as_str());
+        assert_eq!(capabilities, if serves_pages { "CAP_NET_BIND_SERVICE" } else { "" }, "{name}");
+    }
+}
+
+/// systemd's own opinion, on machines that have systemd: 0 is closed, 10 open.
+#[test]
+fn systemd_calls_the_units_well_closed() {
+    for (name, _) in units() {
+        let mut command = Command::new("systemd-analyze");
+        command.args(["security", "--offline=true", "--threshold=20"]).arg(deploy().join("systemd").join(&name));
+        if let Ok(done) = command.output() {
+            let words = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+            assert!(done.status.success(), "{name}: {}", words.lines().last().unwrap_or_default());
+        }
+    }
+}
+
+#[test]
+fn the_compose_file_names_samples_and_commands_that_exist() {
+    let compose = std::fs::read_to_string(deploy().join("compose.yaml")).unwrap();
+    let mut mounted = 0;
+    for word in compose.split(['"', ' ', '[', ']']).filter_map(|w| w.strip_prefix("./configs/")) {
+        let name = word.split(':').next().unwrap();
+        assert!(deploy().join("../configs").join(name).exists(), "{name} is no sample");
+        mounted += 1;
+    }
+    assert_eq!(mounted, 5);
+    let nats = std::fs::read_to_string(deploy().join("../configs/nats-server.conf")).unwrap();
+    for daemon in ["sfu", "sip", "recorder", "control"] {
+        assert!(compose.contains(&format!("command: [\"{daemon}\", ")), "{daemon}");
+        let variable = format!("OFFHOOK_BUS_{}", daemon.to_uppercase());
+        assert!(nats.contains(&format!("${variable}")) && compose.matches(&variable).count() >= 3, "{variable}");
+        let help = Command::new(env!("CARGO_BIN_EXE_offhook")).args([daemon, "--help"]).output().unwrap();
+        assert!(help.status.success(), "offhook {daemon}");
+    }
+}
