@@ -25,7 +25,7 @@ fn a_killed_recorder_costs_neither_call_nor_beeps_and_resumes_as_the_next_segmen
     bob.listen(3);
     stack.start("recorder");
     let heard = bob.listen_from(from, 40);
-    heard.from_onset(440, 1.0).assert_only("Bob", 440, &[620]);
+    heard.from_onset(440, 1.0).assert_only_after_notice("Bob", 440, &[620]);
     assert_on_grid("Bob's ear", &heard.bursts(1_400), 2);
     alice.hang_up();
     alice.wait_idle();

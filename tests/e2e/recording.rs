@@ -43,16 +43,16 @@ fn each_party_is_on_its_own_channel_and_both_hear_the_beeps() {
     alice.hang_up();
     alice.wait_idle();
     // A tone goes on under the notice and the beeps.
-    at_alice.from_onset(620, 2.0).assert_only("Alice", 620, &[440]);
-    at_bob.from_onset(440, 2.0).assert_only("Bob", 440, &[620]);
+    at_alice.from_onset(620, 2.0).assert_only_after_notice("Alice", 620, &[440]);
+    at_bob.from_onset(440, 2.0).assert_only_after_notice("Bob", 440, &[620]);
     assert_on_grid("Alice's ear", &at_alice.bursts(BEEP_HZ), 2);
     assert_on_grid("Bob's ear", &at_bob.bursts(BEEP_HZ), 2);
 
     let recorded = Recorded::fetch(&api, stack.folder.path());
     recorded.assert_files_agree();
     let (left, right) = (recorded.left(), recorded.right());
-    left.from_onset(440, 2.0).but_last(0.5).assert_only("the left channel", 440, &[620]);
-    right.from_onset(620, 2.0).but_last(0.5).assert_only("the right channel", 620, &[440]);
+    left.from_onset(440, 2.0).but_last(0.5).assert_only_after_notice("the left channel", 440, &[620]);
+    right.from_onset(620, 2.0).but_last(0.5).assert_only_after_notice("the right channel", 620, &[440]);
     assert_on_grid("the left channel", &left.bursts(BEEP_HZ), 3);
     assert_on_grid("the right channel", &right.bursts(BEEP_HZ), 3);
     recorded.assert_consent(3);

@@ -51,12 +51,13 @@ impl Desk {
     fn holds_nothing_more(&self) {
         wait::until("everything to be let go", secs(45), || {
             let now = self.stack.gauges();
-            let differs: Vec<_> = now.iter().filter(|(name, value)| self.gauges.get(*name) != Some(*value)).collect();
+            let before = |name: &String| self.gauges.get(name).copied().unwrap_or(0.0);
+            let more: Vec<_> = now.iter().filter(|(name, value)| **value > before(name)).collect();
             let files = self.stack.open_files();
-            if differs.is_empty() && files <= self.files {
+            if more.is_empty() && files <= self.files {
                 return Ok(());
             }
-            Err(format!("{differs:?}; {files} open files, {} before", self.files))
+            Err(format!("{more:?}; {files} open files, {} before", self.files))
         });
     }
 }

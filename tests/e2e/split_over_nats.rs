@@ -26,12 +26,12 @@ fn a_recorded_telephone_call_survives_twenty_seconds_without_its_bus() {
     stack.nats.as_mut().unwrap().start_again();
     alice.listen(16);
     let heard = alice.listen_from(from, 40);
-    heard.from_onset(620, 1.0).assert_only("Alice", 620, &[440]);
+    heard.from_onset(620, 1.0).assert_only_after_notice("Alice", 620, &[440]);
     assert_on_grid("Alice's ear", &heard.bursts(1_400), 2);
     alice.hang_up();
     alice.wait_idle();
     callee.wait_call_closed();
-    callee.heard().from_onset(440, 3.0).but_last(0.5).assert_only("the telephone", 440, &[620]);
+    callee.heard().from_onset(440, 3.0).but_last(0.5).assert_only_after_notice("the telephone", 440, &[620]);
     // The facts of the dark 20 s arrive: every beep of the recording is in the log.
     let recorded = Recorded::fetch(&api, &folder);
     recorded.assert_files_agree();

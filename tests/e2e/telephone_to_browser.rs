@@ -51,17 +51,11 @@ fn a_callers_keys_arrive_once_each() {
     assert!(shown.trim_end().ends_with(": 159*#"), "{shown}");
     assert!(caller.finish(secs(20)), "{}", caller.messages());
     alice.wait_idle();
+    // What a caller types may be a secret, so the history does not keep it.
     let api = Api::dev(&stack.url(), "alice");
     let id = api.calls()[0]["id"].as_str().unwrap().to_owned();
-    let call = api.get(&format!("/v1/calls/{id}"));
-    let digits: String = call["events"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|event| event["kind"] == "digit")
-        .filter_map(|event| event["data"]["digit"].as_str().map(str::to_owned))
-        .collect();
-    assert_eq!(digits, "159*#", "{call}");
+    let call = api.get(&format!("/v1/calls/{id}")).to_string();
+    assert!(!call.contains("159") && !call.contains("\"digit\""), "{call}");
 }
 
 #[test]
@@ -69,12 +63,12 @@ fn a_stranger_is_not_answered_and_creates_nothing() {
     let trunk = Trunk::on_loopback();
     let stack = Stack::up(&Plan { config: trunk.config(), ..Plan::default() });
     let before = stack.gauges();
-    let dropped = stack.figure("sip", "sip_messages_total", "unknown_source");
+    let dropped = stack.figure("sip", "sip_dropped_total", "unknown_source");
     let socket = std::net::UdpSocket::bind(("127.0.0.9", 0)).unwrap();
     let invite = offhook_tests::sipp::plain_invite(OUR_NUMBER, stack.sip_port, ports::free());
     socket.send_to(invite.as_bytes(), ("127.0.0.1", stack.sip_port)).unwrap();
     wait::until_true("the stranger to be counted", secs(5), || {
-        stack.figure("sip", "sip_messages_total", "unknown_source") > dropped
+        stack.figure("sip", "sip_dropped_total", "unknown_source") > dropped
     });
     socket.set_nonblocking(true).unwrap();
     assert!(socket.recv(&mut [0; 2_048]).is_err(), "a stranger was answered");

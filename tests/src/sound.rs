@@ -88,6 +88,20 @@ impl Heard {
     /// The rule of DESIGN §8: the tone in 99 % of the frames, and every `foreign` one at most −40 dB of it.
     #[track_caller]
     pub fn assert_only(&self, who: &str, hz: u32, foreign: &[u32]) {
+        self.assert_tone(who, hz);
+        self.assert_foreign(who, hz, foreign);
+    }
+
+    /// The same in a recorded call: a voice speaks the notice first, and a voice has every tone in it.
+    #[track_caller]
+    pub fn assert_only_after_notice(&self, who: &str, hz: u32, foreign: &[u32]) {
+        const NOTICE_S: f64 = 6.0;
+        self.assert_tone(who, hz);
+        self.between(NOTICE_S, self.seconds()).assert_foreign(who, hz, foreign);
+    }
+
+    #[track_caller]
+    fn assert_tone(&self, who: &str, hz: u32) {
         assert!(self.seconds() >= 1.0, "{who} heard only {:.2} s", self.seconds());
         let presence = self.presence(hz);
         assert!(
@@ -97,6 +111,10 @@ impl Heard {
             self.seconds(),
             self.missing(hz)
         );
+    }
+
+    #[track_caller]
+    fn assert_foreign(&self, who: &str, hz: u32, foreign: &[u32]) {
         let own = self.level_dbfs(hz);
         for other in foreign {
             let level = self.level_dbfs(*other);

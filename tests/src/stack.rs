@@ -197,7 +197,8 @@ impl Stack {
         self.health.values().map(get).collect()
     }
 
-    /// What the daemons hold now: every gauge that stands for something in use.
+    /// What the daemons hold now: every gauge that stands for something in use. Memory is kept by the allocator, and
+    /// the process's files are asked of the system by [`Self::open_files`].
     pub fn gauges(&self) -> BTreeMap<String, f64> {
         let mut all = BTreeMap::new();
         for (daemon, port) in &self.health {
@@ -206,7 +207,8 @@ impl Stack {
             let names: std::collections::HashSet<&str> = kinds.collect();
             for line in text.lines().filter(|l| !l.starts_with('#')) {
                 let Some((series, value)) = line.rsplit_once(' ') else { continue };
-                if names.contains(series.split('{').next().unwrap_or_default()) {
+                let held = !series.contains("_process_");
+                if held && names.contains(series.split('{').next().unwrap_or_default()) {
                     all.insert(format!("{daemon} {series}"), value.parse().unwrap_or(f64::NAN));
                 }
             }

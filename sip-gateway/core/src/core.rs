@@ -61,6 +61,8 @@ pub(crate) struct Slot {
     pub socket: SocketConfig,
     /// False once the configuration no longer has it; its calls go on.
     pub active: bool,
+    /// The carrier has once taken a request that carried the credentials.
+    pub password_proved: bool,
 }
 
 pub(crate) struct Core {
@@ -144,6 +146,12 @@ impl Core {
 
     pub fn slot(&self, trunk: usize) -> Option<&Slot> {
         self.slots.get(trunk)
+    }
+
+    pub fn note_proved(&mut self, trunk: usize) {
+        if let Some(slot) = self.slots.get_mut(trunk) {
+            slot.password_proved = true;
+        }
     }
 
     pub fn tag(&mut self) -> String {

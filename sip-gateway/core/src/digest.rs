@@ -156,6 +156,11 @@ impl Digest {
         self.renewed = false;
     }
 
+    /// Whether an answer was sent that neither was refused nor taken yet.
+    pub const fn is_pending(&self) -> bool {
+        self.pending
+    }
+
     /// Whether the conversation was challenged and answered before.
     pub const fn is_known(&self) -> bool {
         self.challenge.is_some()

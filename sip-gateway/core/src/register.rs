@@ -107,6 +107,9 @@ impl Registration {
                 Change::None
             }
             200..=299 => {
+                if self.digest.is_pending() {
+                    core.note_proved(self.trunk);
+                }
                 self.digest.accepted();
                 self.failures = 0;
                 let granted = granted_s(response, &slot).unwrap_or(self.asked_s).clamp(1, LONGEST_TIME_S);

@@ -124,7 +124,12 @@ impl Leg {
         source: SocketAddr,
     ) -> State {
         core.timers.cancel(&self.timer(LegTimer::Silence));
-        match response.code().unwrap_or_default() {
+        let code = response.code().unwrap_or_default();
+        let doubted = attempt.digest.is_pending() && !core.slot(self.trunk).is_some_and(|slot| slot.password_proved);
+        if doubted && !matches!(code, 100 | 401 | 403 | 407) {
+            core.note_proved(self.trunk);
+        }
+        match code {
             100 => State::Proceeding(attempt, progress),
             101..=199 => {
                 let progress = self.on_progress(core, progress, response);
@@ -132,6 +137,11 @@ impl Leg {
             }
             200..=299 => self.on_answer(core, now, attempt, response, source),
             401 | 407 => self.on_challenge(core, now, attempt, progress, response),
+            // Many carriers refuse a wrong password so. Once it was right, 403 is about the call.
+            403 if doubted => {
+                self.refused(core, HangupCause::CarrierAuthFailed, response);
+                State::Gone
+            }
             code => {
                 self.refused(core, cause_of(code, q850(response)), response);
                 State::Gone

@@ -251,7 +251,7 @@ impl SipEndpoint {
             let local = trunk.config().local;
             let socket = self.sockets.iter().find(|socket| socket.local == local).copied();
             let socket = socket.ok_or_else(|| CommandError::UnknownSocket(trunk.name().clone()))?;
-            slots.push(Slot { trunk: Arc::new(trunk), socket, active: true });
+            slots.push(Slot { trunk: Arc::new(trunk), socket, active: true, password_proved: false });
         }
         for slot in &mut self.core.slots {
             slot.active = false;
@@ -259,7 +259,10 @@ impl SipEndpoint {
         for slot in slots {
             let known = self.core.slots.iter_mut().find(|known| known.trunk.name() == slot.trunk.name());
             match known {
-                Some(known) => *known = slot,
+                Some(known) => {
+                    let same = known.trunk.config().credentials == slot.trunk.config().credentials;
+                    *known = Slot { password_proved: same && known.password_proved, ..slot };
+                }
                 None => self.core.slots.push(slot),
             }
         }

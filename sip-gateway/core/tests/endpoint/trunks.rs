@@ -61,6 +61,23 @@ fn a_wrong_password_ends_the_call_after_one_try() {
 }
 
 #[test]
+fn forbidden_means_the_password_until_it_was_right_once() {
+    let mut world = World::alone(|_| {});
+    let forbidden = |world: &mut World| {
+        world.dial();
+        challenged(world, "INVITE", 401, "n1", "");
+        world.inject(CARRIER, &respond(&world.last("INVITE"), "403 Forbidden", "t", ""));
+        world.ended(GATEWAY).cause
+    };
+    assert_eq!(forbidden(&mut world), Cause::CarrierAuthFailed);
+    world.dial();
+    challenged(&mut world, "INVITE", 401, "n2", "");
+    world.inject(CARRIER, &respond(&world.last("INVITE"), "486 Busy Here", "t", ""));
+    assert_eq!(world.ended(GATEWAY).cause, Cause::Busy);
+    assert_eq!(forbidden(&mut world), Cause::Rejected);
+}
+
+#[test]
 fn a_stale_nonce_is_replaced_once() {
     let mut world = World::alone(|_| {});
     world.dial();

@@ -19,7 +19,7 @@ import { History } from "./history.svelte";
 import { type Preferences, applyAppearance, loadPreferences, savePreferences } from "./preferences";
 import { type Ringing, Sounds } from "./sounds";
 import { Tabs } from "./tabs";
-import { endSentence, refusalSentence, texts } from "./texts";
+import { endSentence, isTrouble, refusalSentence, texts } from "./texts";
 
 export type Stage = "starting" | "other_tab" | "signed_out" | "phone";
 
@@ -251,7 +251,7 @@ export class Softphone {
       number: who.number ?? (view.parties[0]?.number ?? null),
       sentence: taken ? texts.call.taken : endSentence(end),
       recording_failed: failed ? recordingFailed(failed.reason) : null,
-      alarming: failed !== null || (view.cause_side === "system" && view.cause !== "normal"),
+      alarming: failed !== null || isTrouble(view.cause),
     };
     this.#since.delete(call.id);
     this.#digits.delete(call.id);
@@ -314,7 +314,7 @@ export class Softphone {
     const cause = error.cause_word;
     const sentence =
       cause === null ? refusalSentence(error.code) : endSentence({ cause, side: "system", outgoing: true, who: number });
-    this.ended = { who: null, number, sentence, recording_failed: null, alarming: true };
+    this.ended = { who: null, number, sentence, recording_failed: null, alarming: isTrouble(cause) };
     void this.history.refresh();
   }
 }

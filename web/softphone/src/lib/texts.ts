@@ -219,6 +219,22 @@ const causes: Record<HangupCause, (end: End) => string> = {
   internal_error: () => "The call ended because of a fault in the server. Please call again.",
 };
 
+/** Ends that belong to telephoning. Every other cause is trouble that somebody must see at once. */
+const ordinary: ReadonlySet<HangupCause | null> = new Set<HangupCause>([
+  "normal",
+  "busy",
+  "no_answer",
+  "rejected",
+  "cancelled",
+  "not_found",
+  "redirected",
+  "offline",
+]);
+
+export function isTrouble(cause: HangupCause | null): boolean {
+  return !ordinary.has(cause);
+}
+
 export function endSentence(end: End): string {
   return end.cause === null ? "The call ended while the connection was lost." : causes[end.cause](end);
 }
