@@ -4,7 +4,7 @@ use crate::config::{Certificate, Config};
 use crate::door::Door;
 use crate::engine::{self, Engine, Message, Parts};
 use crate::fetcher::Fetcher;
-use crate::http::{App, Assets, Gate, Shared, application};
+use crate::http::{App, Assets, Gate, Refused, Shared, application};
 use crate::secrets::random;
 use crate::store::Store;
 use crate::tokens::Tokens;
@@ -147,6 +147,7 @@ impl Control {
             dev,
             secure: !matches!(config.certificate, Certificate::Plain) || !config.trusted_proxies.is_empty(),
             auth_failures: metrics.counter("auth_failures_total", "Sign-ins and tokens that were refused"),
+            refused: Refused::new(metrics.clone()),
             throttled: metrics.counter("requests_throttled_total", "Requests over a source's limit"),
         });
         let mut tasks = JoinSet::new();

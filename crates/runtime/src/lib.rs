@@ -14,6 +14,7 @@ mod process;
 mod shown;
 mod supervisor;
 mod systemd;
+mod throttle;
 
 pub use config::{ConfigError, ConfigFile};
 pub use daemon::{Daemon, Deps, RunError, StartError};
@@ -23,3 +24,4 @@ pub use logging::{LogFormat, start_logging};
 pub use metrics::{Counter, Gauge, Metrics};
 pub use process::{Process, ProcessError, install_crypto_provider, restrict_new_files};
 pub use shown::{shown, shown_ip};
+pub use throttle::LogThrottle;

@@ -57,7 +57,7 @@ impl Daemon for Recorder {
         let threads = |error| StartError::new("start the recorder's threads", error);
         let finalisers = Finalisers::start(config.finaliser_threads, &store).map_err(threads)?;
         let disk = Disk::start(&store.claim()).map_err(threads)?;
-        let grants = Grants::new(config.grant_ttl);
+        let grants = Grants::new(config.grant_ttl, &deps.metrics);
         let files = http::listen(&config.listen, &identity, &grants)
             .await
             .map_err(|error| StartError::new("serve finished files", error))?;

@@ -3,13 +3,14 @@
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path as UrlPath, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures_util::stream;
 use offhook_contract::Secret;
 use offhook_contract::recorder::RecordingFile;
 use offhook_link::{Identity, RandomError, random_token};
+use offhook_runtime::{Counter, LogThrottle, Metrics};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::io::{self, SeekFrom};
@@ -54,11 +55,24 @@ struct Grant {
 pub struct Grants {
     grants: Arc<Mutex<HashMap<[u8; 32], Grant>>>,
     ttl: Duration,
+    refused: Counter,
+    log: Arc<LogThrottle>,
 }
 
 impl Grants {
-    pub fn new(ttl: Duration) -> Self {
-        Self { grants: Arc::default(), ttl }
+    pub fn new(ttl: Duration, metrics: &Metrics) -> Self {
+        let refused = metrics.counter("file_requests_refused_total", "Requests for files without a valid token.");
+        Self { grants: Arc::default(), ttl, refused, log: Arc::default() }
+    }
+
+    fn refuse(&self, path: &str) -> Response {
+        self.refused.increment();
+        if let Some(held_back) = self.log.pass() {
+            // The path holds the token, so it is not shown.
+            let path = if path.starts_with("/files/") { "/files/…" } else { "another" };
+            tracing::warn!(path, held_back, "file request refused: no such token, or not any more");
+        }
+        StatusCode::NOT_FOUND.into_response()
     }
 
     pub fn ttl(&self) -> Duration {
@@ -108,7 +122,7 @@ impl Drop for FileServer {
 }
 
 pub async fn listen(addresses: &[SocketAddr], identity: &Identity, grants: &Grants) -> Result<FileServer, ListenError> {
-    let router = Router::new().route("/files/{token}", get(serve)).with_state(grants.clone());
+    let router = Router::new().route("/files/{token}", get(serve)).fallback(elsewhere).with_state(grants.clone());
     let mut server = FileServer { bound: Vec::new(), tasks: Vec::new() };
     for address in addresses {
         let failed = |source| ListenError::Bind { address: *address, source };
@@ -139,13 +153,17 @@ fn ended(error: &io::Error) {
     tracing::error!(%error, "the file listener ended");
 }
 
+async fn elsewhere(State(grants): State<Grants>, uri: Uri) -> Response {
+    grants.refuse(uri.path())
+}
+
 async fn serve(
     State(grants): State<Grants>,
     UrlPath(token): UrlPath<String>,
     method: Method,
     headers: HeaderMap,
 ) -> Response {
-    let Some(grant) = grants.find(&token) else { return StatusCode::NOT_FOUND.into_response() };
+    let Some(grant) = grants.find(&token) else { return grants.refuse("/files/") };
     match answer(&grant, &method, &headers).await {
         Ok(response) => response,
         Err(error) => {
@@ -281,7 +299,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("consent.jsonl");
         std::fs::write(&path, "{}\n").unwrap();
-        let grants = Grants::new(Duration::from_secs(60));
+        let grants = Grants::new(Duration::from_secs(60), &Metrics::default());
         let token = grants.grant(path, RecordingFile::Consent, "ab".to_owned()).unwrap();
         let identity = Identity::generate().unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -303,7 +321,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_grant_ends_with_its_time() {
-        let grants = Grants::new(Duration::from_secs(60));
+        let grants = Grants::new(Duration::from_secs(60), &Metrics::default());
         let token = grants.grant("a".into(), RecordingFile::Flac, String::new()).unwrap();
         assert!(grants.find(token.expose()).is_some() && grants.find("other").is_none());
         tokio::time::advance(Duration::from_secs(60)).await;

@@ -1,16 +1,29 @@
 //! The media threads' figures as metrics.
 use crate::engine::Engine;
 use crate::stats::Snapshot;
-use offhook_runtime::Metrics;
+use offhook_runtime::{LogThrottle, Metrics};
+use std::cell::Cell;
 
 /// Registers each figure when it is first seen.
 pub struct Exported {
     metrics: Metrics,
+    refused: Cell<u64>,
+    log: LogThrottle,
 }
 
+/// What strangers send: told in the log beside being counted.
+const FROM_STRANGERS: [&str; 6] = [
+    "dropped_unknown",
+    "dropped_unknown_source",
+    "dropped_unauthenticated",
+    "stun_malformed",
+    "stun_unauthenticated",
+    "dtls_failed",
+];
+
 impl Exported {
-    pub const fn new(metrics: Metrics) -> Self {
-        Self { metrics }
+    pub fn new(metrics: Metrics) -> Self {
+        Self { metrics, refused: Cell::new(0), log: LogThrottle::default() }
     }
 
     pub fn update(&self, engine: &Engine, pending_facts: u64) {
@@ -31,6 +44,7 @@ impl Exported {
                 }
             }
         }
+        self.tell_of_strangers(&counters);
         for (name, value) in counters {
             let help = "Counted by the media threads since the daemon started.";
             self.metrics.counter(&format!("sfu_{name}_total"), help).set(value);
@@ -48,6 +62,17 @@ impl Exported {
         ] {
             let gauge = self.metrics.gauge(&format!("sfu_{name}"), "What the SFU holds now.");
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// One line for all that was refused since the last one, by reason.
+    fn tell_of_strangers(&self, counters: &[(&'static str, u64)]) {
+        let by_reason = counters.iter().filter(|(name, count)| *count > 0 && FROM_STRANGERS.contains(name));
+        let sum = by_reason.clone().map(|(_, count)| count).sum();
+        if sum > self.refused.get() && self.log.pass().is_some() {
+            let since = sum - self.refused.replace(sum);
+            let reasons: Vec<String> = by_reason.map(|(name, count)| format!("{name}={count}")).collect();
+            tracing::warn!(since, in_all = %reasons.join(" "), "datagrams at the media port refused");
         }
     }
 }

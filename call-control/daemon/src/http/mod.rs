@@ -7,11 +7,13 @@ mod me;
 mod openapi;
 mod problem;
 mod recordings;
+mod refused;
 pub mod routes;
 mod source;
 mod ws;
 
 pub use assets::Assets;
+pub use refused::Refused;
 pub use source::Gate;
 
 use crate::config::Turn;
@@ -60,6 +62,7 @@ pub struct App {
     pub secure: bool,
     pub auth_failures: Counter,
     pub throttled: Counter,
+    pub refused: Refused,
 }
 
 pub type Shared = Arc<App>;
@@ -110,7 +113,9 @@ async fn surround(
     let source = source::client(peer, request.headers(), &app.trusted_proxies);
     request.extensions_mut().insert(Source(source));
     let is_api = request.uri().path().starts_with("/v1") || request.uri().path() == "/openapi.json";
+    let method = request.method().clone();
     let mut response = next.run(request).await;
+    app.refused.note(source, &method, &response);
     let headers = response.headers_mut();
     for (name, value) in SECURITY_HEADERS {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));

@@ -28,6 +28,13 @@ fn number<S: serde::Serializer>(status: &StatusCode, s: S) -> Result<S::Ok, S::E
     s.serialize_u16(status.as_u16())
 }
 
+/// What a refusal said, for the log.
+#[derive(Debug, Clone)]
+pub struct Told {
+    pub code: &'static str,
+    pub detail: String,
+}
+
 impl Problem {
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Error");
@@ -70,7 +77,9 @@ impl std::fmt::Display for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (status, retry) = (self.status, self.retry_after_s);
+        let told = Told { code: self.code, detail: self.detail.clone() };
         let mut response = (status, Json(self)).into_response();
+        response.extensions_mut().insert(told);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = retry {
