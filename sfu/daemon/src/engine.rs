@@ -94,6 +94,11 @@ impl Engine {
         Ok((Self { threads, net: config.net, clock, boot, dtls, prompts, taps, state }, receiver))
     }
 
+    /// Connections to the Tap listener that named no Tap of ours.
+    pub fn taps_refused(&self) -> u64 {
+        self.taps.refused()
+    }
+
     pub fn threads(&self) -> &[MediaThread] {
         &self.threads
     }

@@ -45,6 +45,7 @@ impl Exported {
             }
         }
         self.tell_of_strangers(&counters);
+        counters.push(("taps_refused", engine.taps_refused()));
         for (name, value) in counters {
             let help = "Counted by the media threads since the daemon started.";
             self.metrics.counter(&format!("sfu_{name}_total"), help).set(value);

@@ -18,6 +18,7 @@ impl Refused {
         Self { metrics, logs: Mutex::default() }
     }
 
+    /// A response, if it refuses.
     pub fn note(&self, source: IpAddr, method: &Method, response: &Response) {
         if !response.status().is_client_error() {
             return;
@@ -26,12 +27,15 @@ impl Refused {
         let told = response.extensions().get::<Told>();
         let (code, reason) =
             told.map_or(("http", "not HTTP as it should be"), |told| (told.code, told.detail.as_str()));
-        let help = "Requests that were refused, by code.";
+        self.say(source, method.as_str(), code, reason);
+    }
+
+    pub fn say(&self, source: IpAddr, what: &str, code: &'static str, reason: &str) {
+        let help = "Requests and WebSocket frames that were refused, by code.";
         self.metrics.counter_with("http_refused_total", help, &[("code", code)]).increment();
         let passed = self.logs.lock().unwrap_or_else(PoisonError::into_inner).entry(code).or_default().pass();
         if let Some(held_back) = passed {
-            let (status, source) = (response.status().as_u16(), shown_ip(source));
-            tracing::info!(%source, %method, status, code, reason, held_back, "API request refused");
+            tracing::info!(source = %shown_ip(source), what, code, reason, held_back, "API request refused");
         }
     }
 }

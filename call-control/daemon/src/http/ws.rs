@@ -36,6 +36,8 @@ const MAX_TEXT: usize = 64;
 
 const REFUSED: u16 = 4401;
 const UNREADABLE: u16 = 4400;
+/// RFC 6455 §7.4.1.
+const NOT_TEXT: u16 = 1003;
 const TOO_FAST: u16 = 4429;
 
 #[derive(Deserialize)]
@@ -92,7 +94,6 @@ pub async fn open(
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     if !origin_is_ours(&headers, &app.allowed_origins) {
-        tracing::info!(source = %offhook_runtime::shown_ip(source), "WebSocket refused: foreign origin");
         return Err(Problem::forbidden("this origin may not open a WebSocket"));
     }
     let upgrade = upgrade.map_err(|_| Problem::invalid("this address speaks WebSocket only"))?;
@@ -107,21 +108,21 @@ pub async fn open(
 /// Reads the hello and opens the session, or says why not.
 async fn greet(app: Shared, mut socket: WebSocket, source: std::net::IpAddr) -> Option<Talk> {
     let hello = match timeout(HELLO_TIMEOUT, next_text(&mut socket)).await {
-        Err(_) => return refuse(socket, "hello_timeout", "no hello came within 5 s").await,
+        Err(_) => return refuse(&app, source, socket, "hello_timeout", "no hello came within 5 s").await,
         Ok(None) => return None,
         Ok(Some(text)) => serde_json::from_str::<HelloFrame>(&text),
     };
     let Ok(HelloFrame { op: HelloWord::Hello, token, session, last_seq }) = hello else {
-        return refuse(socket, "invalid", "the first frame is {op:\"hello\", token}").await;
+        return refuse(&app, source, socket, "invalid", "the first frame is {op:\"hello\", token}").await;
     };
     let (caller, subject) = match app.page_caller(&token, source).await {
         Ok(found) => found,
-        Err(problem) => return refuse(socket, problem.code, &problem.to_string()).await,
+        Err(problem) => return refuse(&app, source, socket, problem.code, &problem.to_string()).await,
     };
     let user = caller.user()?.clone();
     let me = match app.me_of(&user).await {
         Ok(me) => me,
-        Err(problem) => return refuse(socket, problem.code, &problem.to_string()).await,
+        Err(problem) => return refuse(&app, source, socket, problem.code, &problem.to_string()).await,
     };
     let session = session.filter(|s| !s.is_empty() && s.len() <= MAX_TEXT).map(SessionId::new);
     let fresh = session.is_none();
@@ -136,8 +137,10 @@ async fn greet(app: Shared, mut socket: WebSocket, source: std::net::IpAddr) -> 
     let opened = app.engine.open(|reply| Hello { tenant, user: id, session, last_seq, fresh, frames, reply }).await;
     let opened: Opened = match opened {
         Ok(Ok(opened)) => opened,
-        Ok(Err(error @ TooManyPages)) => return refuse(socket, "limit_reached", &error.to_string()).await,
-        Err(stopped) => return refuse(socket, "unavailable", &stopped.to_string()).await,
+        Ok(Err(error @ TooManyPages)) => {
+            return refuse(&app, source, socket, "limit_reached", &error.to_string()).await;
+        }
+        Err(stopped) => return refuse(&app, source, socket, "unavailable", &stopped.to_string()).await,
     };
     let talk = Talk {
         bucket: Bucket::full(app.commands_per_s, std::time::Instant::now()),
@@ -160,7 +163,14 @@ fn until(subject: &Subject) -> Instant {
 }
 
 /// Says why in a frame and in the close code.
-async fn refuse(mut socket: WebSocket, code: &str, message: &str) -> Option<Talk> {
+async fn refuse(
+    app: &App,
+    source: std::net::IpAddr,
+    mut socket: WebSocket,
+    code: &'static str,
+    message: &str,
+) -> Option<Talk> {
+    app.refused.say(source, "WebSocket", code, message);
     let frame = json!({ "type": "refused", "code": code, "message": message }).to_string();
     let closing = async {
         socket.send(Message::Text(frame.into())).await?;
@@ -241,6 +251,9 @@ impl Talk {
         let end = self.talk().await;
         self.detach().await;
         if let End::Close(code, reason) = end {
+            if [UNREADABLE, TOO_FAST, NOT_TEXT].contains(&code) {
+                self.app.refused.say(self.source, "WebSocket", "frame", reason);
+            }
             let _ = timeout(SEND_TIMEOUT, close(&mut self.socket, code, reason)).await;
         }
     }
@@ -310,7 +323,7 @@ impl Talk {
         let text = match message {
             Some(Ok(Message::Text(text))) => text,
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => return Ok(()),
-            Some(Ok(Message::Binary(_))) => return Err(End::Close(1003, "frames are text")),
+            Some(Ok(Message::Binary(_))) => return Err(End::Close(NOT_TEXT, "frames are text")),
             Some(Ok(Message::Close(_))) | Some(Err(_)) | None => return Err(End::Gone),
         };
         let limit = self.app.commands_per_s;

@@ -166,6 +166,11 @@ struct Hub {
 }
 
 impl TapHub {
+    /// Connections of strangers that were refused since the start.
+    pub fn refused(&self) -> u64 {
+        self.inner.registry.refused()
+    }
+
     /// Opens a Tap whose first record says whose it is. `media_ns` and `wall` are the same moment on both clocks.
     pub fn open(&self, subject: TapSubject, media_ns: u64, wall: UnixMs) -> Result<OpenedTap, TapOpenError> {
         let hub = &self.inner;
@@ -240,15 +245,31 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(super) struct Registry {
     taps: Mutex<HashMap<RecordingId, Arc<Tap>>>,
     started: Instant,
+    refused: AtomicU64,
+    told: Mutex<Option<Instant>>,
 }
 
 impl Default for Registry {
     fn default() -> Self {
-        Self { taps: Mutex::new(HashMap::new()), started: Instant::now() }
+        Self { taps: Mutex::default(), started: Instant::now(), refused: AtomicU64::new(0), told: Mutex::default() }
     }
 }
 
 impl Registry {
+    /// Counts a stranger's connection, and says so in the log once a second at most.
+    pub(super) fn refuse(&self, from: SocketAddr, why: &dyn std::fmt::Display) {
+        let in_all = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| told.elapsed() >= Duration::from_secs(1)) {
+            *told = Some(Instant::now());
+            tracing::warn!(%from, %why, in_all, "a Tap connection was refused");
+        }
+    }
+
+    pub(super) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
     pub(super) fn now(&self) -> Duration {
         self.started.elapsed()
     }

@@ -55,8 +55,8 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, registry: Arc<Regi
                     drop(permit);
                     match greeted {
                         Ok(Ok((stream, attachment))) => carry(stream, attachment).await,
-                        Ok(Err(why)) => tracing::warn!(%from, %why, "a Tap connection was refused"),
-                        Err(_) => tracing::warn!(%from, "a Tap connection said nothing in time"),
+                        Ok(Err(why)) => registry.refuse(from, &why),
+                        Err(_) => registry.refuse(from, &"it said nothing in time"),
                     }
                 });
             }
