@@ -90,10 +90,19 @@ struct Remote {
 /// When the telephone was last heard, and whether that is watched.
 #[derive(Debug, Clone, Copy)]
 enum Watch {
-    /// Before the answer, while held, or when the SDP says that nothing will come.
-    Off,
+    /// Before the answer nobody is bound to speak.
+    Unanswered,
+    /// The carrier's SDP says that nothing will come (hold); it is watched again when another SDP says so.
+    Paused,
     Since(Duration),
     Lost,
+}
+
+impl Watch {
+    /// Of an answered call, from what its SDP says.
+    const fn from_sdp(now: Duration, media: RemoteMedia) -> Self {
+        if media.receives { Self::Since(now) } else { Self::Paused }
+    }
 }
 
 #[derive(Debug)]
@@ -138,7 +147,7 @@ impl LegMedia {
             mixer: Mixer::new(FRAME),
             held: false,
             hold_at: 0,
-            watch: Watch::Off,
+            watch: Watch::Unanswered,
             heard_anything: false,
             tick: None,
             closing: false,
@@ -161,11 +170,9 @@ impl LegMedia {
             }
         }
         self.tick.get_or_insert(now);
-        self.watch = match self.watch {
-            Watch::Since(_) if !media.receives => Watch::Off,
-            Watch::Since(_) => Watch::Since(now),
-            other => other,
-        };
+        if matches!(self.watch, Watch::Since(_) | Watch::Paused) {
+            self.watch = Watch::from_sdp(now, media);
+        }
     }
 
     /// Connects the room's side.
@@ -179,9 +186,7 @@ impl LegMedia {
 
     /// The call is answered: silence from the telephone's side is watched from here on.
     pub fn answered(&mut self, now: Duration) {
-        if self.remote.as_ref().is_none_or(|r| r.media.receives) {
-            self.watch = Watch::Since(now);
-        }
+        self.watch = self.remote.as_ref().map_or(Watch::Since(now), |remote| Watch::from_sdp(now, remote.media));
     }
 
     /// A held telephone hears the hold prompt, and the room does not hear it.
@@ -313,7 +318,7 @@ impl LegMedia {
         }
         let watch = match self.watch {
             Watch::Since(at) => Some(at + self.config.media_timeout),
-            Watch::Off | Watch::Lost => None,
+            Watch::Unanswered | Watch::Paused | Watch::Lost => None,
         };
         let reports = self.remote.as_ref().map(|_| self.reports.due());
         [self.tick, reports, self.listener.due(), self.digits_in.deadline(), watch].into_iter().flatten().min()

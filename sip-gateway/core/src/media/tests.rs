@@ -226,6 +226,34 @@ fn media_that_stops_for_good_is_noticed_once() {
 }
 
 #[test]
+fn the_watch_goes_on_after_a_carriers_hold() {
+    let lost = |s: &Story| s.events.contains(&MediaEvent::MediaLost);
+    for pause in [
+        RemoteMedia { sends: false, receives: false, ..remote(Codec::Pcmu) },
+        RemoteMedia { sends: true, receives: false, ..remote(Codec::Pcmu) },
+    ] {
+        let mut s = Story::connected(Codec::Pcmu);
+        s.carrier_audio(&[0xff; 160]);
+        s.leg.set_remote(s.now, pause);
+        s.steps(60_000 / 20);
+        s.leg.set_remote(s.now, remote(Codec::Pcmu));
+        s.steps(29_000 / 20);
+        assert!(!lost(&s), "the time begins anew with the resumption");
+        s.steps(3_000 / 20);
+        assert!(lost(&s), "a carrier that resumed and sends nothing is noticed");
+    }
+    // Answered while the SDP says that nothing comes: watched from the SDP on that says otherwise.
+    let mut s = Story { leg: leg(), ..Story::connected(Codec::Pcmu) };
+    s.leg.set_remote(s.now, RemoteMedia { receives: false, ..remote(Codec::Pcmu) });
+    s.leg.answered(s.now);
+    s.steps(60_000 / 20);
+    assert!(!lost(&s));
+    s.leg.set_remote(s.now, remote(Codec::Pcmu));
+    s.steps(32_000 / 20);
+    assert!(lost(&s));
+}
+
+#[test]
 fn reports_go_both_ways_and_a_goodbye_is_last() {
     use offhook_wire_rtp::rtcp::{Compound, RtcpPacket, RtcpWriter};
     let mut s = Story::connected(Codec::Pcmu);
