@@ -5,8 +5,8 @@ use crate::call::{Call, Room};
 use crate::ending::{End, end_call};
 use crate::ids::Now;
 use crate::input::NodeReply;
-use crate::leg::{PeerMedia, TelephoneMedia};
-use crate::media::{peer_connected, room_lost};
+use crate::leg::{Leg, Party, PeerMedia, TelephoneMedia};
+use crate::media::{link_seen, peer_connected, room_lost};
 use crate::output::NodeRequest;
 use crate::timers::TimerKey;
 use offhook_contract::gateway::{HangUpTelephone, TelephoneLegRow};
@@ -130,14 +130,20 @@ fn room_seen(call: &mut Call, desk: &mut crate::desk::Desk, now: Now, asked: Dur
     for leg in &connected {
         peer_connected(call, desk, now, leg);
     }
+    let linked: Vec<LegId> =
+        row.legs.iter().filter(|l| l.connected && l.transport == LegTransport::Link).map(|l| l.leg.clone()).collect();
+    for leg in &linked {
+        link_seen(call, desk, now, leg);
+    }
     let mut lost = None;
     for leg in call.legs.iter_mut().filter(|l| l.is_live() && l.placed < asked) {
-        let placed = match &leg.party {
-            crate::leg::Party::Browser(browser) => browser.media != PeerMedia::None,
-            crate::leg::Party::Telephone(telephone) => telephone.media == TelephoneMedia::Connected,
-            crate::leg::Party::Application { .. } => false,
+        // A telephone whose Link is there and leads nowhere would talk in silence.
+        let missed = match &leg.party {
+            Party::Browser(browser) => browser.media != PeerMedia::None && !row.legs.iter().any(|l| l.leg == leg.id),
+            Party::Telephone(telephone) => telephone.has_link() && !linked.contains(&leg.id),
+            Party::Application { .. } => false,
         };
-        if !placed || row.legs.iter().any(|l| l.leg == leg.id) {
+        if !missed {
             leg.missed_in_room = 0;
             continue;
         }
@@ -155,8 +161,8 @@ fn room_seen(call: &mut Call, desk: &mut crate::desk::Desk, now: Now, asked: Dur
             None => lost = Some(id),
         }
     }
-    if let Some(leg) = lost {
-        let media_lost = End::by(&leg, HangupCause::MediaLost);
-        end_call(call, desk, now, &media_lost);
-    }
+    let Some(leg) = lost else { return };
+    let was_heard = call.leg(&leg).is_some_and(Leg::has_media);
+    let end = if was_heard { End::by(&leg, HangupCause::MediaLost) } else { End::system(HangupCause::NodeLost) };
+    end_call(call, desk, now, &end);
 }

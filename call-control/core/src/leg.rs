@@ -116,7 +116,7 @@ pub(crate) enum TelephoneMedia {
     Opening,
     /// Inbound: the gateway was asked to answer.
     Answering,
-    /// Both halves exist; the SFU was told the other one.
+    /// Both halves exist; the SFU was told the other one, or (after our death) may have been.
     Connecting,
     Connected,
     /// The gateway let go of it.
@@ -126,6 +126,10 @@ pub(crate) enum TelephoneMedia {
 impl Telephone {
     pub fn number_text(&self) -> Option<String> {
         self.number.as_ref().map(destination_text)
+    }
+    /// Both halves of its Link were made, and joined as far as we know.
+    pub const fn has_link(&self) -> bool {
+        matches!(self.media, TelephoneMedia::Connecting | TelephoneMedia::Connected)
     }
     pub const fn held_by_gateway(&self) -> bool {
         !matches!(self.media, TelephoneMedia::Waiting | TelephoneMedia::Gone)

@@ -353,13 +353,17 @@ pub(crate) fn link_connected(
         return;
     }
     match result {
-        Ok(()) => {
-            if let Some(telephone) = call.leg_mut(leg_id).and_then(|l| l.telephone_mut()) {
-                telephone.media = TelephoneMedia::Connected;
-            }
-            recording::advance(call, desk, now, false);
-        }
+        Ok(()) => link_seen(call, desk, now, leg_id),
         Err(failure) => end_call(call, desk, now, &End::system(cause_of(&failure))),
+    }
+}
+
+/// The SFU says that the telephone's Link leads to its gateway.
+pub(crate) fn link_seen(call: &mut Call, desk: &mut Desk, now: Now, leg_id: &LegId) {
+    let Some(telephone) = call.leg_mut(leg_id).and_then(|l| l.telephone_mut()) else { return };
+    if telephone.media == TelephoneMedia::Connecting {
+        telephone.media = TelephoneMedia::Connected;
+        recording::advance(call, desk, now, false);
     }
 }
 

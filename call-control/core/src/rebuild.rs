@@ -152,11 +152,10 @@ fn telephone_from(row: &LegRow, call: &CallRow) -> Party {
         let number = row.number.clone().unwrap_or_default();
         return Party::Application { name: row.name.clone(), number };
     };
-    let answered = call.answered.is_some();
-    let media = match (row.position, answered) {
-        (_, true) => TelephoneMedia::Connected,
-        (0, false) => TelephoneMedia::Offered,
-        (_, false) => TelephoneMedia::Connecting,
+    // Whether the two halves of its Link were joined is the SFU's to say: the gateway's answer died with us.
+    let media = match (row.position, call.answered) {
+        (0, None) => TelephoneMedia::Offered,
+        _ => TelephoneMedia::Connecting,
     };
     let name = Some(row.name.clone()).filter(|n| !n.is_empty() && Some(n) != row.number.as_ref());
     Party::Telephone(Telephone {

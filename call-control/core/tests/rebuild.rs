@@ -244,3 +244,57 @@ fn a_daemon_that_ends_for_good_ends_its_calls_with_the_cause() {
     assert_eq!(s.cause(&call), Some(HangupCause::Drained));
     s.expect_nothing_left();
 }
+
+/// alice dials a telephone that rings; the SFU's half of the Link is there and was never told the gateway's.
+fn killed_before_the_link_was_connected(s: &mut Stage) -> (CallId, LegId) {
+    s.page("alice");
+    s.hold("connect_link");
+    let call = s.dial("alice", "+4930123456");
+    s.join("alice", &call);
+    let leg = s.telephone(&call);
+    s.event(&call, Event::LegRinging(event::LegProgress { leg: leg.clone() }));
+    s.kill_and_restart();
+    come_back(s, "alice-2", "alice");
+    (call, leg)
+}
+
+#[test]
+fn a_telephone_whose_link_was_never_connected_ends_after_two_looks() {
+    let mut s = Stage::new();
+    let (call, _) = killed_before_the_link_was_connected(&mut s);
+    assert_eq!(s.cause(&call), None, "the order may still be on its way");
+    s.advance(secs(16));
+    assert_eq!(s.cause(&call), Some(HangupCause::NodeLost));
+    assert_eq!(s.was_asked("hang_up_telephone"), 1);
+    s.expect_nothing_left();
+}
+
+#[test]
+fn nor_does_it_talk_in_silence_when_the_callee_answers_first() {
+    let mut s = Stage::new();
+    let (call, leg) = killed_before_the_link_was_connected(&mut s);
+    s.fact(&call, Fact::LegAnswered { leg });
+    s.advance(secs(16));
+    assert_eq!(s.cause(&call), Some(HangupCause::NodeLost));
+    s.expect_nothing_left();
+}
+
+#[test]
+fn a_link_that_was_connected_while_we_died_is_taken_as_it_is() {
+    let mut s = Stage::new();
+    s.page("alice");
+    let call = s.dial_recorded("alice", "+4930123456", RecordingMode::OnDemand);
+    s.join("alice", &call);
+    let leg = s.telephone(&call);
+    s.event(&call, Event::LegRinging(event::LegProgress { leg: leg.clone() }));
+    s.kill_and_restart();
+    come_back(&mut s, "alice-2", "alice");
+    s.advance(secs(20));
+    s.fact(&call, Fact::LegAnswered { leg });
+    s.ok("alice-2", Command::Record { call: call.clone(), on: true });
+    assert_eq!(s.was_asked("open_tap"), 1, "its media counts as there");
+    s.advance(secs(60));
+    assert_eq!(s.cause(&call), None);
+    s.hang_up("alice-2", &call);
+    s.expect_nothing_left();
+}

@@ -261,6 +261,11 @@ impl Stage {
                 self.place(&link.room, &link.leg, LegTransport::Link)?;
                 NodeReply::LinkOffer(offer())
             }
+            NodeRequest::ConnectLink(connect) => {
+                let rows = self.rooms.get_mut(&connect.room).into_iter().flat_map(|r| r.legs.iter_mut());
+                rows.filter(|l| l.leg == connect.leg).for_each(|l| l.connected = true);
+                NodeReply::Done
+            }
             NodeRequest::CloseRoom(close) => {
                 self.rooms.remove(&close.room);
                 NodeReply::Done
@@ -298,8 +303,7 @@ impl Stage {
         let missing = || RequestFailure::Refused(RequestError::new(ErrorCode::NotFound, "no such room"));
         let row = self.rooms.get_mut(room).ok_or_else(missing)?;
         row.legs.retain(|l| l.leg != *leg);
-        let connected = transport == LegTransport::Link;
-        row.legs.push(RoomLegRow { leg: leg.clone(), transport, connected, muted: false, held: false });
+        row.legs.push(RoomLegRow { leg: leg.clone(), transport, connected: false, muted: false, held: false });
         Ok(())
     }
 
