@@ -148,6 +148,17 @@ impl Call {
         self.legs.iter_mut().find(|l| l.telephone().is_some())
     }
 
+    /// Emergency calls pass every limit, and nothing is done to them that could delay or end them.
+    pub fn is_emergency(&self) -> bool {
+        let to =
+            |t: &crate::leg::Telephone| matches!(t.number, Some(offhook_contract::dial::Destination::Emergency(_)));
+        self.direction == Direction::Outbound && self.telephone().and_then(Leg::telephone).is_some_and(to)
+    }
+    /// After this much talk the call ends by itself.
+    pub fn longest(&self, rules: &offhook_contract::DialRules) -> Option<Duration> {
+        (!self.is_emergency()).then(|| Duration::from_secs(u64::from(rules.max_call_s)))
+    }
+
     /// Who put others on hold.
     fn holds(&self, holder: &LegId) -> bool {
         self.legs.iter().any(|l| matches!(&l.state, LegState::Held { by } if by == holder))
@@ -290,6 +301,13 @@ impl Target {
             Self::User(_) => Direction::Internal,
             Self::Telephone(_) => Direction::Outbound,
         }
+    }
+    pub const fn is_emergency(&self) -> bool {
+        matches!(self, Self::Telephone(offhook_contract::dial::Destination::Emergency(_)))
+    }
+    /// An emergency call is never recorded: no notice and no beep may stand between the caller and help.
+    pub const fn recording(&self, wish: RecordingMode) -> RecordingMode {
+        if self.is_emergency() { RecordingMode::Off } else { wish }
     }
     /// How the party that will be dialled is shown before its leg exists.
     fn party(&self, placeholder: &LegId) -> PartyView {

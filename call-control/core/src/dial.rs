@@ -40,12 +40,15 @@ impl Switchboard {
         let Some(session) = actor.session.clone() else {
             return self.desk.refuse(tag, CommandError::new(RefusalCode::Invalid, "only a page can dial by itself"));
         };
-        let placed = self.target(&wish, now).and_then(|target| Ok((target, self.media_server()?)));
+        let placed = self.target(&wish, now).and_then(|target| {
+            let sfu = self.media_server(target.is_emergency())?;
+            Ok((target, sfu))
+        });
         let (target, sfu) = match placed {
             Ok(placed) => placed,
             Err((cause, message)) => return self.refuse_call(now, tag, &wish, cause, message),
         };
-        let mut call = self.new_call(now, &wish.tenant, target.direction(), wish.recording);
+        let mut call = self.new_call(now, &wish.tenant, target.direction(), target.recording(wish.recording));
         let leg = self.desk.ids.leg(now.wall);
         call.legs.push(browser_leg(leg.clone(), wish.caller, Owner::Page(session.clone()), LegState::Early, now));
         open_room(&mut call, &mut self.desk, sfu);
@@ -64,7 +67,7 @@ impl Switchboard {
             Ok(target) => target,
             Err((cause, message)) => return self.refuse_call(now, tag, &wish, cause, message),
         };
-        let mut call = self.new_call(now, &wish.tenant, target.direction(), wish.recording);
+        let mut call = self.new_call(now, &wish.tenant, target.direction(), target.recording(wish.recording));
         let leg = self.desk.ids.leg(now.wall);
         call.legs.push(browser_leg(leg.clone(), wish.caller, Owner::Nobody, LegState::Ringing, now));
         call.state = CallState::Ringing;
@@ -81,7 +84,7 @@ impl Switchboard {
             Target::User(user) => self.free_to_ring(&call.tenant, user),
             _ => Ok(()),
         };
-        match checked.and_then(|()| self.media_server()) {
+        match checked.and_then(|()| self.media_server(target.is_emergency())) {
             Ok(sfu) => {
                 self.count_outbound(now, &call);
                 open_room(&mut call, &mut self.desk, sfu);
@@ -244,8 +247,11 @@ impl Switchboard {
         })
     }
 
-    fn media_server(&self) -> Result<NodeId, (HangupCause, String)> {
-        let sfu = self.desk.nodes.least_loaded(DaemonKind::Sfu, &[]).map(|n| n.node.clone());
+    /// A full one takes an emergency call when there is no other.
+    fn media_server(&self, emergency: bool) -> Result<NodeId, (HangupCause, String)> {
+        let nodes = &self.desk.nodes;
+        let spare = || if emergency { nodes.least_loaded_of_all(DaemonKind::Sfu) } else { None };
+        let sfu = nodes.least_loaded(DaemonKind::Sfu, &[]).or_else(spare).map(|n| n.node.clone());
         sfu.ok_or((HangupCause::InternalError, "no media server (SFU) is ready".to_owned()))
     }
 

@@ -39,7 +39,7 @@ impl Switchboard {
         self.desk.write(Write::Event(CallEventRow {
             tenant: record.tenant.clone(),
             call: record.call.clone(),
-            id: format!("{}:{}", record.producer, record.sequence),
+            id: line_id(record),
             at: record.at_ms,
             kind,
             leg,
@@ -124,6 +124,32 @@ fn leg_ended(
         telephone.media = TelephoneMedia::Gone;
     }
     end_call(call, desk, now, &End { cause, by: Some(leg.clone()), released: true, at: Some(at) });
+}
+
+/// What makes two records the same line. A recorder that comes back from a crash tells what it finds on its disk under
+/// new numbers: what a recording can say once only is named by what it says. A leg may end more than once (a page that
+/// joins anew), so that there the outbox's number counts.
+fn line_id(record: &FactRecord) -> String {
+    let said = |what: &str, kind: &ConsentKind, played: &UnixMs| {
+        let kind = if *kind == ConsentKind::Notice { "notice" } else { "beep" };
+        format!("{what}:{kind}:{}", played.0)
+    };
+    match &record.fact {
+        Fact::LegAnswered { .. } | Fact::LegEnded { .. } => format!("{}:{}", record.producer, record.sequence),
+        Fact::SegmentStarted { recording, segment } => format!("{recording}:segment:{segment}"),
+        Fact::RecordingFinished { recording, .. } => format!("{recording}:finished"),
+        Fact::RecordingFailed { recording, .. } => format!("{recording}:failed"),
+        Fact::TapClosed { recording, .. } => format!("{recording}:tap_closed"),
+        Fact::ConsentPlayed { recording, segment, kind, played_ms } => {
+            said(&format!("{recording}:played:{segment}"), kind, played_ms)
+        }
+        Fact::AnnouncementReceived { recording, leg, kind, played_ms } => {
+            said(&format!("{recording}:received:{leg}"), kind, played_ms)
+        }
+        Fact::AnnouncementUnconfirmed { recording, leg, kind, played_ms } => {
+            said(&format!("{recording}:unconfirmed:{leg}"), kind, played_ms)
+        }
+    }
 }
 
 /// A fact as a line of the call's story.

@@ -234,7 +234,9 @@ pub(crate) fn link_opened(
         Ok(offer) => offer,
         Err(failure) => return end_call(call, desk, now, &End::system(cause_of(&failure))),
     };
-    let max_duration_s = desk.policy.dial.max_call_s;
+    // A gateway is always given a number: the largest is longer than any call.
+    let longest = call.longest(&desk.policy.dial).map_or(u64::MAX, |l| l.as_secs());
+    let max_duration_s = u32::try_from(longest).unwrap_or(u32::MAX);
     let ring = u32::try_from(desk.policy.ring_timeout.as_millis()).unwrap_or(u32::MAX);
     let Some(leg) = call.leg_mut(&leg_id) else { return };
     leg.placed = now.at;
@@ -380,8 +382,9 @@ pub(crate) fn activate(call: &mut Call, desk: &mut Desk, now: Now, answered: Uni
         leg.answered = Some(answered);
     }
     desk.timers.clear(&TimerKey::Ring(call.id.clone()));
-    let longest = Duration::from_secs(u64::from(desk.policy.dial.max_call_s));
-    desk.timers.set(TimerKey::MaxDuration(call.id.clone()), now.at + longest);
+    if let Some(longest) = call.longest(&desk.policy.dial) {
+        desk.timers.set(TimerKey::MaxDuration(call.id.clone()), now.at + longest);
+    }
     desk.story(call, answered, "answered", None, serde_json::json!({}));
     if call.recording_mode == RecordingMode::OnAnswer {
         recording::begin(call, desk, now);

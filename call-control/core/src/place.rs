@@ -53,6 +53,11 @@ impl Nodes {
         self.ready(kind).filter(|n| !except.contains(&n.node)).min_by_key(|n| share(n))
     }
 
+    /// The same among those that are full, too.
+    pub fn least_loaded_of_all(&self, kind: DaemonKind) -> Option<&NodeRow> {
+        self.0.values().filter(|n| n.kind == kind && n.state == NodeState::Ready).min_by_key(|n| n.load)
+    }
+
     /// A gateway with one of the tenant's trunks up. An emergency call is tried on a trunk that looks down, too.
     pub fn carrier(&self, policy: &Policy, tenant: &TenantId, emergency: bool) -> Result<Carrier, NoCarrier> {
         let rules: Vec<&TrunkRule> = policy.trunks_of(tenant).filter(|t| !emergency || t.emergency).collect();

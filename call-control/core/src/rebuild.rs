@@ -41,8 +41,9 @@ impl Switchboard {
         match call.state {
             CallState::Active { answered, .. } => {
                 let talked = Duration::from_millis(now.wall.since(answered));
-                let longest = Duration::from_secs(u64::from(desk.policy.dial.max_call_s));
-                desk.timers.set(TimerKey::MaxDuration(call.id.clone()), now.at + longest.saturating_sub(talked));
+                if let Some(longest) = call.longest(&desk.policy.dial) {
+                    desk.timers.set(TimerKey::MaxDuration(call.id.clone()), now.at + longest.saturating_sub(talked));
+                }
             }
             _ => desk.timers.set(TimerKey::Ring(call.id.clone()), now.at + desk.policy.ring_timeout),
         }

@@ -258,6 +258,7 @@ pub(crate) fn finished(call: &mut Call, id: &RecordingId) {
 pub(crate) fn failed(call: &mut Call, desk: &mut Desk, now: Now, id: &RecordingId, reason: &str) {
     if phase_of(call, id).is_some_and(|p| !matches!(p, Phase::Failed { .. } | Phase::Stopped)) {
         close_tap(call, desk, id);
-        fail(call, desk, now, reason);
+        // The fact itself is the story's line.
+        enter(call, desk, now, Phase::Failed { reason: reason.to_owned() });
     }
 }

@@ -226,3 +226,39 @@ fn a_telephone_call_is_recorded_when_its_link_stands() {
     s.hang_up("alice", &call);
     s.expect_nothing_left();
 }
+
+#[test]
+fn what_a_recovered_recorder_tells_again_under_new_numbers_counts_once() {
+    let mut s = Stage::new();
+    let call = s.talking(RecordingMode::OnDemand);
+    s.ok("alice", Command::Record { call: call.clone(), on: true });
+    let recording = s.db.recordings.keys().next().unwrap().clone();
+    let started = Fact::SegmentStarted { recording: recording.clone(), segment: 1 };
+    let second = Fact::SegmentStarted { recording: recording.clone(), segment: 2 };
+    let at = UnixMs(stage::START + 9_000);
+    let played =
+        Fact::ConsentPlayed { recording: recording.clone(), segment: 1, kind: fact::ConsentKind::Beep, played_ms: at };
+    let finished = Fact::RecordingFinished { recording, files: Vec::new(), segments: Vec::new(), duration_ms: 5 };
+    for fact in [&started, &started, &second, &played, &played] {
+        s.fact(&call, fact.clone());
+    }
+    s.hang_up("alice", &call);
+    s.fact(&call, finished.clone());
+    s.fact(&call, finished);
+    let count = |kind: &str| s.db.events.values().filter(|e| e.kind == kind).count();
+    assert_eq!((count("segment_started"), count("consent_played"), count("recording_finished")), (2, 1, 1));
+    s.expect_nothing_left();
+}
+
+#[test]
+fn a_recorder_that_fails_is_one_line_of_the_story() {
+    let mut s = Stage::new();
+    let call = s.talking(RecordingMode::OnDemand);
+    s.ok("alice", Command::Record { call: call.clone(), on: true });
+    let recording = s.db.recordings.keys().next().unwrap().clone();
+    let failed = Fact::RecordingFailed { recording, reason: "the disk is full".into() };
+    s.fact(&call, failed.clone());
+    s.fact(&call, failed);
+    assert_eq!(s.db.events.values().filter(|e| e.kind == "recording_failed").count(), 1);
+    assert_eq!(s.view("alice").recording.unwrap().reason.as_deref(), Some("the disk is full"));
+}

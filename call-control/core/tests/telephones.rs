@@ -376,3 +376,56 @@ fn a_hang_up_is_repeated_until_the_gateway_can_be_reached() {
     s.advance(secs(30));
     s.expect_nothing_left();
 }
+
+fn emergency_policy() -> Policy {
+    let mut policy = policy();
+    policy.trunks[0].emergency = true;
+    policy.dial.max_call_s = 60;
+    policy
+}
+
+#[test]
+fn an_emergency_call_has_no_longest_length_not_even_after_our_death() {
+    let mut s = Stage::with(emergency_policy());
+    s.page("alice");
+    let call = s.dial("alice", "112");
+    s.join("alice", &call);
+    let longest = s.last(|r| if let NodeRequest::DialTelephone(d) = r { Some(d.max_duration_s) } else { None });
+    assert_eq!(longest, u32::MAX, "no limit that a call could reach");
+    s.fact(&call, Fact::LegAnswered { leg: s.telephone(&call) });
+    s.advance(secs(600));
+    assert_eq!(s.cause(&call), None);
+    s.kill_and_restart();
+    let former = Some(SessionId::new("alice"));
+    let (tenant, session) = (stage::tenant(), SessionId::new("alice-2"));
+    s.input(Input::SessionOpened { tenant, user: stage::user("alice").id, session, former });
+    s.advance(secs(600));
+    assert_eq!(s.cause(&call), None);
+    s.hang_up("alice-2", &call);
+    s.expect_nothing_left();
+}
+
+#[test]
+fn an_emergency_call_is_never_recorded() {
+    let mut s = Stage::with(emergency_policy());
+    s.page("alice");
+    let call = s.dial_recorded("alice", "112", RecordingMode::OnAnswer);
+    s.join("alice", &call);
+    s.fact(&call, Fact::LegAnswered { leg: s.telephone(&call) });
+    assert_eq!((s.was_asked("open_tap"), s.view("alice").can_record), (0, false));
+    assert!(s.db.recordings.is_empty());
+    s.hang_up("alice", &call);
+    let ringing = s.dial_recorded("alice", NUMBER, RecordingMode::OnAnswer);
+    assert_eq!(s.row(&ringing).recording_mode, RecordingMode::OnAnswer, "any other call as before");
+}
+
+#[test]
+fn an_emergency_call_finds_a_media_server_that_is_full() {
+    let mut s = Stage::with(emergency_policy());
+    let full = NodeRow { load: 10, ..stage::row(DaemonKind::Sfu, "sfu-1", "boot-1") };
+    s.input(Input::Nodes(vec![full, stage::row(DaemonKind::Sip, "sip-1", "boot-1")]));
+    s.page("alice");
+    assert_eq!(s.dial_refused("alice", NUMBER).cause, Some(HangupCause::InternalError));
+    let call = s.dial("alice", "112");
+    assert_eq!((s.was_asked("dial_telephone"), s.cause(&call)), (1, None));
+}
