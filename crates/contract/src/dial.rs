@@ -14,7 +14,7 @@ pub enum NumberError {
     Characters,
     #[error("a number has 3 to 15 digits")]
     Length,
-    #[error("a national number needs [sip] country_code to be set; dial it with '+' and the country code")]
+    #[error("a national number needs [dial] country_code to be set; dial it with '+' and the country code")]
     NoCountry,
 }
 

@@ -1,6 +1,7 @@
 //! A carrier, after its configuration was checked: where it is, who may speak for it, how we introduce ourselves.
 
-use offhook_contract::{Secret, TenantId, TrunkName};
+use offhook_contract::dial::NumberingPlan;
+use offhook_contract::{PhoneNumber, Secret, TenantId, TrunkName};
 use offhook_wire_sdp::telephony::Codec;
 use offhook_wire_sip::{AnyUri, NameAddr, SipUri};
 use std::fmt;
@@ -22,6 +23,10 @@ pub struct TrunkConfig {
     pub credentials: Option<Credentials>,
     /// Voice codecs in order of preference: [`Codec::Pcmu`] and [`Codec::Pcma`].
     pub codecs: Vec<Codec>,
+    /// Our numbers on this trunk: they tell trunks apart that share a source.
+    pub numbers: Vec<PhoneNumber>,
+    /// How the carrier's spellings of a number are read.
+    pub numbering: NumberingPlan,
     /// Shown when a call names no caller.
     pub caller_id: Option<String>,
     /// The From header, with `{caller}`, `{user}` (the account) and `{domain}`. `<sip:{caller}@{domain}>` by default.
@@ -147,6 +152,11 @@ impl Trunk {
         self.config.proxy.ip().to_canonical() == ip || self.config.sources.iter().any(|source| source.contains(ip))
     }
 
+    /// The number of ours that the carrier wrote as `written`.
+    pub(crate) fn read_number(&self, written: &str) -> Option<&PhoneNumber> {
+        own_number(&self.config.numbers, &self.config.numbering, written)
+    }
+
     /// The From header (without a tag) for a call of `caller`.
     pub(crate) fn header_from(&self, caller: &str) -> String {
         let template = self.config.from.as_deref().unwrap_or("<sip:{caller}@{domain}>");
@@ -174,6 +184,16 @@ impl Trunk {
     pub(crate) fn uri_of(&self, user: &str) -> String {
         format!("sip:{}@{}", escape_user(user), self.config.domain)
     }
+}
+
+/// Which of `numbers` is meant by `written`: the digits alone are enough, and national spellings are read by `plan`.
+pub fn own_number<'a>(numbers: &'a [PhoneNumber], plan: &NumberingPlan, written: &str) -> Option<&'a PhoneNumber> {
+    let same = |own: &&PhoneNumber| {
+        let separates = |c: &char| matches!(c, '+' | ' ' | '-' | '.' | '(' | ')');
+        written.chars().filter(|c| !separates(c)).eq(own.digits().chars())
+    };
+    let meant = || PhoneNumber::normalise(written, plan).ok();
+    numbers.iter().find(same).or_else(|| meant().and_then(|read| numbers.iter().find(|own| **own == read)))
 }
 
 fn check_times(config: &TrunkConfig) -> Result<(), TrunkError> {
@@ -278,6 +298,8 @@ mod tests {
             domain: "sip.carrier.example".into(),
             credentials: Some(Credentials { username: "acc 1".into(), password: Secret::new("pw"), realm: None }),
             codecs: vec![Codec::Pcma, Codec::Pcmu],
+            numbers: Vec::new(),
+            numbering: NumberingPlan::default(),
             caller_id: Some("+15550100".into()),
             from: None,
             asserted: AssertedIdentity::None,

@@ -104,6 +104,8 @@ impl Resolved {
                 realm: a.realm.clone(),
             }),
             codecs: plan.codecs.iter().filter_map(|c| sdp_codec(*c)).collect(),
+            numbers: plan.numbers.clone(),
+            numbering: plan.numbering.clone(),
             caller_id: plan.caller_id.clone(),
             from: plan.from.clone(),
             asserted: plan.asserted,

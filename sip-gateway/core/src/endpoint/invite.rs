@@ -51,21 +51,35 @@ impl SipEndpoint {
         self.core.emit(handle, event);
     }
 
-    /// The trunk that a new call belongs to, if several share the source: the one whose account is called, else the one whose
-    /// proxy sent it, else the first.
+    /// The trunk that a new call belongs to, if several share the source: the one whose number is called, else the one
+    /// whose account is (a registrar calls our Contact; of trunks with one account the number in To decides), else any.
+    /// Of several that fit: the one whose proxy sent it, else the first.
     fn trunk_of_call(&self, request: &Request<'_>) -> Option<usize> {
-        let slots = self.core.slots.iter().enumerate();
-        let admitting: Vec<usize> = slots
+        let admitting: Vec<(usize, &Trunk)> = self
+            .core
+            .slots
+            .iter()
+            .enumerate()
             .filter(|(_, slot)| slot.active && slot.trunk.admits(request.from.ip()))
-            .map(|(place, _)| place)
+            .map(|(place, slot)| (place, slot.trunk.as_ref()))
             .collect();
-        let trunk = |place: &usize| self.core.slot(*place).map(|slot| &slot.trunk);
         let called = request.message.request_uri().and_then(AnyUri::number);
-        let account = admitting.iter().find(|place| {
-            trunk(place).is_some_and(|trunk| trunk.user().is_some() && trunk.user() == called.as_deref())
-        });
-        let proxy = || admitting.iter().find(|place| trunk(place).is_some_and(|t| t.config().proxy == request.from));
-        account.or_else(proxy).or(admitting.first()).copied()
+        let called = called.as_deref().unwrap_or_default();
+        let wanted = request.message.to().uri.number();
+        let wanted = wanted.as_deref().unwrap_or_default();
+        let account = |trunk: &Trunk| trunk.user() == Some(called);
+        let fits: [&dyn Fn(&Trunk) -> bool; 4] = [
+            &|trunk| trunk.read_number(called).is_some(),
+            &|trunk| account(trunk) && trunk.read_number(wanted).is_some(),
+            &|trunk| account(trunk),
+            &|_| true,
+        ];
+        let place = |fit: &dyn Fn(&Trunk) -> bool| {
+            let fitting = || admitting.iter().filter(|(_, trunk)| fit(trunk));
+            let sent_it = fitting().find(|(_, trunk)| trunk.config().proxy == request.from);
+            sent_it.or_else(|| fitting().next()).map(|(place, _)| *place)
+        };
+        fits.into_iter().find_map(place)
     }
 
     /// Everything that refuses an INVITE before it rings anywhere; gives its offer.

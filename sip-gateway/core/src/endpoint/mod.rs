@@ -21,7 +21,8 @@ use std::sync::Arc;
 /// [`Self::poll_timeout`].
 ///
 /// ```
-/// use offhook_contract::{HangupCause, TenantId, TrunkName};
+/// use offhook_contract::dial::NumberingPlan;
+/// use offhook_contract::{HangupCause, PhoneNumber, TenantId, TrunkName};
 /// use offhook_sip_core::api::*;
 /// use offhook_sip_core::random::Seeded;
 /// use offhook_sip_core::trunk::*;
@@ -39,6 +40,8 @@ use std::sync::Arc;
 ///     domain: "sip.carrier.example".into(),
 ///     credentials: None,
 ///     codecs: vec![Codec::Pcmu, Codec::Pcma],
+///     numbers: vec![PhoneNumber::try_from("+15550100".to_owned()).unwrap()],
+///     numbering: NumberingPlan::default(),
 ///     caller_id: Some("+15550100".into()),
 ///     from: None,
 ///     asserted: AssertedIdentity::Asserted,

@@ -2,7 +2,8 @@
 
 use crate::carrier::*;
 use crate::world::*;
-use offhook_contract::HangupCause as Cause;
+use offhook_contract::dial::NumberingPlan;
+use offhook_contract::{HangupCause as Cause, PhoneNumber, TenantId};
 use offhook_sip_core::Command;
 use offhook_sip_core::api::*;
 use offhook_sip_core::trunk::{AssertedIdentity, Credentials, TrunkConfig};
@@ -63,18 +64,16 @@ fn a_wrong_password_ends_the_call_after_one_try() {
 #[test]
 fn forbidden_means_the_password_until_it_was_right_once() {
     let mut world = World::alone(|_| {});
-    let forbidden = |world: &mut World| {
+    let mut refused_with = |status: &str| {
+        world.told.clear();
         world.dial();
-        challenged(world, "INVITE", 401, "n1", "");
-        world.inject(CARRIER, &respond(&world.last("INVITE"), "403 Forbidden", "t", ""));
+        challenged(&mut world, "INVITE", 401, "n1", "");
+        world.inject(CARRIER, &respond(&world.last("INVITE"), status, "t", EMPTY));
         world.ended(GATEWAY).cause
     };
-    assert_eq!(forbidden(&mut world), Cause::CarrierAuthFailed);
-    world.dial();
-    challenged(&mut world, "INVITE", 401, "n2", "");
-    world.inject(CARRIER, &respond(&world.last("INVITE"), "486 Busy Here", "t", ""));
-    assert_eq!(world.ended(GATEWAY).cause, Cause::Busy);
-    assert_eq!(forbidden(&mut world), Cause::Rejected);
+    assert_eq!(refused_with("403 Forbidden"), Cause::CarrierAuthFailed);
+    assert_eq!(refused_with("486 Busy Here"), Cause::Busy);
+    assert_eq!(refused_with("403 Forbidden"), Cause::Rejected);
 }
 
 #[test]
@@ -345,4 +344,67 @@ fn two_trunks_of_one_carrier_are_told_apart() {
         name("carrier"),
         "the first otherwise"
     );
+}
+
+#[test]
+fn a_called_number_finds_the_trunk_that_has_it_whatever_the_source() {
+    let number = |text: &str| PhoneNumber::try_from(text.to_owned()).unwrap();
+    let german = NumberingPlan { country_code: Some("49".into()), ..NumberingPlan::default() };
+    let mut world = World::alone(|config| {
+        // Two tenants at one address of one carrier, without accounts that would tell them apart.
+        let first = &mut config.trunks[0];
+        (first.credentials, first.numbers) = (None, vec![number("+15550100")]);
+        config.trunks.push(TrunkConfig {
+            name: name("second"),
+            tenant: TenantId::parse("other").unwrap(),
+            credentials: None,
+            caller_id: None,
+            numbers: vec![number("+493012345")],
+            numbering: german,
+            ..trunk(GATEWAY, CARRIER)
+        });
+        config.trunks.push(TrunkConfig {
+            name: name("elsewhere"),
+            numbers: vec![number("+15550999")],
+            ..trunk(GATEWAY, "203.0.113.5:5060")
+        });
+    });
+    let offer = with_sdp(&sdp(4000, 1, ""));
+    let mut calls = 0;
+    let mut trunk_of = |called: &str| {
+        calls += 1;
+        let text = invite(&format!("call{calls}"), "", &offer);
+        world.inject(CARRIER, &text.replace("INVITE sip:+15550100@", &format!("INVITE sip:{called}@")));
+        world.incoming(GATEWAY).1.trunk
+    };
+    for (called, expected) in [
+        ("+493012345", "second"),
+        ("493012345", "second"),
+        ("00493012345", "second"),
+        ("03012345", "second"),
+        ("+15550100", "carrier"),
+        ("15550100", "carrier"),
+        // Nobody's number, and one of a trunk that does not admit this source: the first that does.
+        ("+4999", "carrier"),
+        ("+15550999", "carrier"),
+    ] {
+        assert_eq!(trunk_of(called), name(expected), "{called}");
+    }
+}
+
+#[test]
+fn a_registrar_that_calls_a_shared_account_names_the_number_in_to() {
+    let mut world = World::alone(|config| {
+        let number = |text: &str| vec![PhoneNumber::try_from(text.to_owned()).unwrap()];
+        config.trunks[0].numbers = number("+15550111");
+        config.trunks.push(TrunkConfig {
+            name: name("second"),
+            numbers: number("+15550100"),
+            ..trunk(GATEWAY, CARRIER)
+        });
+    });
+    let text = invite("a", "", &with_sdp(&sdp(4000, 1, ""))).replace("INVITE sip:+15550100@", "INVITE sip:account@");
+    world.inject(CARRIER, &text);
+    let (_, incoming) = world.incoming(GATEWAY);
+    assert_eq!((incoming.trunk, incoming.number.as_str()), (name("second"), "+15550100"));
 }

@@ -1,5 +1,6 @@
 //! The stage: endpoints, a network with loss, duplication and delay, and a clock that only the test moves.
 
+use offhook_contract::dial::NumberingPlan;
 use offhook_contract::{HangupCause, Secret, TenantId, TrunkName};
 use offhook_sip_core::api::*;
 use offhook_sip_core::random::{Random, Seeded};
@@ -38,6 +39,8 @@ pub fn trunk(local: &str, proxy: &str) -> TrunkConfig {
         domain: "carrier.example".into(),
         credentials: Some(Credentials { username: "account".into(), password: Secret::new("secret"), realm: None }),
         codecs: vec![Codec::Pcmu, Codec::Pcma],
+        numbers: Vec::new(),
+        numbering: NumberingPlan::default(),
         caller_id: Some("+15550100".into()),
         from: None,
         asserted: AssertedIdentity::None,

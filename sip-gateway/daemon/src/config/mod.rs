@@ -13,7 +13,7 @@ use offhook_contract::dial::NumberingPlan;
 use offhook_contract::{CodecName, DialRules, PhoneNumber, Secret, TenantId, TrunkName};
 use offhook_runtime::config::Net;
 use offhook_runtime::{ConfigError, ConfigFile};
-use offhook_sip_core::trunk::{AssertedIdentity, Cidr};
+use offhook_sip_core::trunk::{AssertedIdentity, Cidr, own_number};
 use raw::{RawAsserted, RawCodec, RawSip, RawTrunk};
 
 /// SIP over UDP (RFC 3261 §19.1.2).
@@ -203,10 +203,9 @@ fn host_and_port(text: &str) -> Option<(String, u16)> {
 }
 
 impl TrunkPlan {
-    /// A number as this carrier wrote it, in E.164. One of our own numbers is known in every spelling that ends alike.
+    /// A number as this carrier wrote it, in E.164. One of our own numbers is known with and without its `+`.
     pub fn read_number(&self, written: &str) -> Option<PhoneNumber> {
-        let digits: String = written.chars().filter(char::is_ascii_digit).collect();
-        let own = self.numbers.iter().find(|own| own.digits() == digits);
+        let own = own_number(&self.numbers, &self.numbering, written);
         own.cloned().or_else(|| PhoneNumber::normalise(written, &self.numbering).ok())
     }
 
