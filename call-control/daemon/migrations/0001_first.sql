@@ -17,6 +17,7 @@ CREATE TABLE "user" (
     name TEXT NOT NULL,
     extension TEXT NOT NULL,
     password_hash TEXT,
+    admin BIGINT NOT NULL,
     created_ms BIGINT NOT NULL,
     disabled_ms BIGINT,
     PRIMARY KEY (tenant, id)
@@ -137,6 +138,7 @@ CREATE TABLE recording (
     call_id TEXT NOT NULL,
     state TEXT NOT NULL,
     reason TEXT,
+    reason_code TEXT,
     recorder_node TEXT,
     asked_ms BIGINT NOT NULL,
     started_ms BIGINT,

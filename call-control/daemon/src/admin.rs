@@ -2,11 +2,11 @@
 use crate::config::{Certificate, Config};
 use crate::passwords;
 use crate::secrets::{SecretError, random};
-use crate::store::{ApiKeyRow, NewNumber, NewUser, NumberRow, Store, StoreError, TenantRow, UserRow};
+use crate::store::{ApiKeyRow, NewNumber, NewUser, NumberRow, Store, StoreError, StoredKey, TenantRow, UserRow};
 use crate::tokens::{self, Tokens};
 use offhook_bus::{new_message_id, wall_now};
 use offhook_contract::dial::NumberError;
-use offhook_contract::{PhoneNumber, Secret, TenantId};
+use offhook_contract::{DialRules, PhoneNumber, Secret, TenantId};
 pub use offhook_control_core::RecordingMode;
 use offhook_control_core::UserId;
 use offhook_runtime::ConfigFile;
@@ -36,6 +36,8 @@ pub enum AdminError {
 /// The database of a call-control, for administration.
 pub struct Admin {
     store: Store,
+    /// They are dialled as such before anything else: an extension of the same digits could never be called.
+    emergency_numbers: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -45,12 +47,14 @@ pub struct UserWish {
     pub extension: String,
     /// Absent: the user cannot sign in with a password.
     pub password: Option<String>,
+    /// May change what concerns everybody of the tenant.
+    pub admin: bool,
 }
 
 impl Admin {
     /// `data_dir` is call-control's own directory (`<storage.data_dir>/control`); `url` is `[storage] database_url`.
     pub async fn open(url: &Secret, data_dir: &Path) -> Result<Self, AdminError> {
-        Ok(Self { store: Store::open(url, data_dir).await? })
+        Ok(Self::over(Store::open(url, data_dir).await?))
     }
 
     /// The same for the database that a configuration names.
@@ -58,11 +62,12 @@ impl Admin {
         let storage = file.storage().map_err(|e| AdminError::Invalid(e.to_string()))?;
         let data_dir = storage.data_dir.join("control");
         std::fs::create_dir_all(&data_dir).map_err(|source| SecretError::File { path: data_dir.clone(), source })?;
-        Self::open(&storage.database_url, &data_dir).await
+        let emergency_numbers = file.dial().map_err(|e| AdminError::Invalid(e.to_string()))?.rules.emergency_numbers;
+        Ok(Self { emergency_numbers, ..Self::open(&storage.database_url, &data_dir).await? })
     }
 
     pub(crate) fn over(store: Store) -> Self {
-        Self { store }
+        Self { store, emergency_numbers: DialRules::default().emergency_numbers }
     }
 
     pub async fn add_tenant(&self, id: &str, name: &str, recording: RecordingMode) -> Result<TenantRow, AdminError> {
@@ -81,6 +86,10 @@ impl Admin {
         if !(2..=6).contains(&extension.len()) || !extension.bytes().all(|b| b.is_ascii_digit()) {
             return Err(AdminError::Invalid("an extension has 2 to 6 digits".to_owned()));
         }
+        if self.emergency_numbers.contains(&extension) {
+            let why = "is an emergency number (dial.emergency_numbers): whoever dials it calls for help, not this user";
+            return Err(AdminError::Invalid(format!("{extension} {why}; choose another extension")));
+        }
         let login = short("login", &wish.login)?;
         let password_hash = match wish.password {
             Some(password) => Some(passwords::hash(password).await?),
@@ -88,7 +97,8 @@ impl Admin {
         };
         let id = UserId::new(new_message_id().as_str());
         let name = short("name", &wish.name)?;
-        let user = NewUser { id: id.clone(), login, name, extension, password_hash, created: wall_now() };
+        let admin = wish.admin;
+        let user = NewUser { id: id.clone(), login, name, extension, password_hash, admin, created: wall_now() };
         self.store.add_user(tenant, &user).await?;
         self.store.user(tenant, &id).await?.ok_or(AdminError::Store(StoreError::Missing("user")))
     }
@@ -98,19 +108,21 @@ impl Admin {
         Ok(self.store.users(tenant).await?)
     }
 
-    /// Calls to `number` ring the user with this extension. `recording` beats the tenant's setting.
-    pub async fn add_number(
+    /// Calls to `number` ring the user with this extension from now on; also what it was before, if the tenant had it.
+    /// `recording` beats the tenant's setting.
+    pub async fn put_number(
         &self,
         tenant: &TenantId,
         number: &str,
         extension: &str,
         recording: Option<RecordingMode>,
-    ) -> Result<NumberRow, AdminError> {
+    ) -> Result<(NumberRow, Option<NumberRow>), AdminError> {
         let number = PhoneNumber::try_from(number.replace([' ', '-', '(', ')', '.'], ""))?;
         let user = self.store.user_by_extension(tenant, extension).await?.ok_or(StoreError::Missing("extension"))?;
+        let former = self.store.number(tenant, &number).await?;
         let new = NewNumber { number: number.clone(), user: user.id.clone(), recording, created: wall_now() };
-        self.store.add_number(tenant, &new).await?;
-        Ok(NumberRow { number, user: user.id, recording })
+        self.store.put_number(tenant, &new).await?;
+        Ok((NumberRow { number, user: user.id, recording }, former))
     }
 
     pub async fn numbers(&self, tenant: &TenantId) -> Result<Vec<NumberRow>, AdminError> {
@@ -132,6 +144,16 @@ impl Admin {
         Ok(Secret::new(key))
     }
 
+    pub async fn api_keys(&self, tenant: &TenantId) -> Result<Vec<StoredKey>, AdminError> {
+        self.store.tenant(tenant).await?.ok_or(StoreError::Missing("tenant"))?;
+        Ok(self.store.api_keys(tenant).await?)
+    }
+
+    /// A running call-control refuses the key from its next request on.
+    pub async fn revoke_api_key(&self, tenant: &TenantId, id: &str) -> Result<(), AdminError> {
+        Ok(self.store.revoke_api_key(tenant, id, wall_now()).await?)
+    }
+
     /// A short-lived access token of a user, signed with the key in `data_dir`.
     pub async fn create_token(&self, login: &str, data_dir: &Path) -> Result<Secret, AdminError> {
         let user = self.store.user_by_login(login).await?.ok_or(StoreError::Missing("user"))?;
@@ -148,10 +170,11 @@ impl Admin {
                 TenantRow { id: tenant.clone(), name: "Development".to_owned(), recording: RecordingMode::OnDemand };
             self.store.add_tenant(&row, wall_now()).await?;
         }
-        for (login, name, extension) in DEV_USERS {
+        for (n, (login, name, extension)) in DEV_USERS.into_iter().enumerate() {
+            let admin = n == 0;
             if self.store.user_by_extension(&tenant, extension).await?.is_none() {
-                let wish =
-                    UserWish { login: login.into(), name: name.into(), extension: extension.into(), password: None };
+                let (login, name, extension) = (login.into(), name.into(), extension.into());
+                let wish = UserWish { login, name, extension, password: None, admin };
                 self.add_user(&tenant, wish).await?;
             }
         }
@@ -166,10 +189,20 @@ impl Admin {
             if self.store.number(tenant, number).await?.is_none() {
                 let new =
                     NewNumber { number: number.clone(), user: user.id.clone(), recording: None, created: wall_now() };
-                self.store.add_number(tenant, &new).await?;
+                self.store.put_number(tenant, &new).await?;
             }
         }
         Ok(())
+    }
+
+    /// Users whose extension one of `emergency` is: they cannot be called by it.
+    pub(crate) async fn hidden_users(&self, emergency: &[String]) -> Result<Vec<UserRow>, AdminError> {
+        let mut hidden = Vec::new();
+        for tenant in self.store.tenants().await? {
+            hidden.extend(self.store.users(&tenant.id).await?);
+        }
+        hidden.retain(|user| emergency.contains(&user.extension));
+        Ok(hidden)
     }
 
     pub async fn close(&self) {

@@ -62,6 +62,14 @@ impl Daemon for Control {
             true => Some(seed(&store, &config).await.map_err(|e| StartError::new("make the users of --dev", e))?),
             false => None,
         };
+        let emergency = &config.policy.dial.emergency_numbers;
+        let hidden = Admin::over(store.clone()).hidden_users(emergency).await;
+        for user in hidden.map_err(|e| StartError::new("read the users", e))? {
+            tracing::warn!(
+                tenant = %user.tenant, login = user.login, extension = user.extension,
+                "this extension is an emergency number (dial.emergency_numbers): dialling it calls for help, not the user"
+            );
+        }
         let connections = metrics.gauge("http_connections", "Open connections to the API and the pages");
         let proxies = config.trusted_proxies.clone();
         let door = Door::bind(&config.listen, &config.certificate, &data_dir, config.limits, proxies, connections)?;

@@ -25,17 +25,19 @@ pub fn tenant(path: Option<&Path>, command: TenantCommand) -> Result<ExitCode> {
 
 pub fn user(path: Option<&Path>, command: UserCommand) -> Result<ExitCode> {
     with_database(path, async |admin, _| match command {
-        UserCommand::Add { of, login, extension, name, no_password } => {
+        UserCommand::Add { of, login, extension, name, no_password, admin: is_admin } => {
             let password = if no_password { None } else { Some(read_password()?) };
             let name = name.unwrap_or_else(|| login.clone());
-            let user = admin.add_user(&of.tenant, UserWish { login, name, extension, password }).await?;
+            let wish = UserWish { login, name, extension, password, admin: is_admin };
+            let user = admin.add_user(&of.tenant, wish).await?;
             println!("added {} with extension {}", user.login, user.extension);
             Ok(())
         }
         UserCommand::List { of } => {
             for user in admin.users(&of.tenant).await? {
                 let sign_in = if user.password_hash.is_some() { "password" } else { "-" };
-                println!("{:<6} {:<24} {:<9} {}", user.extension, user.login, sign_in, user.name);
+                let role = if user.admin { "admin" } else { "-" };
+                println!("{:<6} {:<24} {:<9} {:<6} {}", user.extension, user.login, sign_in, role, user.name);
             }
             Ok(())
         }
@@ -48,8 +50,14 @@ pub fn number(path: Option<&Path>, command: NumberCommand) -> Result<ExitCode> {
             let users = admin.users(&of.tenant).await?;
             let known = users.iter().find(|u| u.login == user || u.extension == user);
             let extension = &known.with_context(|| format!("{} has no user {user}", of.tenant))?.extension;
-            let number = admin.add_number(&of.tenant, &number, extension, recording).await?;
-            println!("added {}, rings {extension}", number.number.e164());
+            let (given, former) = admin.put_number(&of.tenant, &number, extension, recording).await?;
+            let number = given.number.e164();
+            match former.map(|f| users.iter().find(|u| u.id == f.user).map_or("-".to_owned(), |u| u.extension.clone()))
+            {
+                None => println!("added {number}, rings {extension}"),
+                Some(before) if before == *extension => println!("{number} was there already, rings {extension}"),
+                Some(before) => println!("moved {number}: rings {extension}, no longer {before}"),
+            }
             Ok(())
         }
         NumberCommand::List { of } => {
@@ -67,6 +75,17 @@ pub fn number(path: Option<&Path>, command: NumberCommand) -> Result<ExitCode> {
 pub fn token(path: Option<&Path>, command: TokenCommand) -> Result<ExitCode> {
     with_database(path, async |admin, config| {
         let secret = match command {
+            TokenCommand::List { of } => {
+                for key in admin.api_keys(&of.tenant).await? {
+                    println!("{:<18} {}…  {}", key.id, key.prefix, key.name);
+                }
+                return Ok(());
+            }
+            TokenCommand::Revoke { of, id } => {
+                admin.revoke_api_key(&of.tenant, &id).await?;
+                println!("revoked {id}");
+                return Ok(());
+            }
             TokenCommand::User { login } => {
                 let data_dir = config.storage()?.data_dir.join("control");
                 admin.create_token(&login, &data_dir).await?

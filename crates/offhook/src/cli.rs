@@ -67,7 +67,7 @@ pub enum Command {
         #[command(subcommand)]
         command: NumberCommand,
     },
-    /// Makes a token for a user, or an API key for a program; it is shown once
+    /// Tokens of users, and API keys of programs
     Token {
         #[command(subcommand)]
         command: TokenCommand,
@@ -125,6 +125,9 @@ pub enum UserCommand {
         /// The user cannot sign in with a password
         #[arg(long)]
         no_password: bool,
+        /// May change the tenant's settings, such as which calls are recorded
+        #[arg(long)]
+        admin: bool,
     },
     /// Lists a tenant's users
     List {
@@ -135,7 +138,7 @@ pub enum UserCommand {
 
 #[derive(Debug, Subcommand)]
 pub enum NumberCommand {
-    /// Adds a number: calls to it ring this user
+    /// Gives a number to a user: calls to it ring there from now on
     Add {
         #[command(flatten)]
         of: OfTenant,
@@ -157,15 +160,27 @@ pub enum NumberCommand {
 
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
-    /// A short-lived access token of a user
+    /// Makes a short-lived access token of a user; it is shown once
     User { login: String },
-    /// An API key of a tenant, until it is removed
+    /// Makes an API key of a tenant, good until it is revoked; it is shown once
     Key {
         #[command(flatten)]
         of: OfTenant,
         /// What it is for
         #[arg(long)]
         name: String,
+    },
+    /// Lists a tenant's API keys: id, first letters, name
+    List {
+        #[command(flatten)]
+        of: OfTenant,
+    },
+    /// Takes an API key back: it opens nothing from now on
+    Revoke {
+        #[command(flatten)]
+        of: OfTenant,
+        /// As `offhook token list` shows it
+        id: String,
     },
 }
 

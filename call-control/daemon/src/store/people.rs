@@ -1,5 +1,5 @@
 //! Tenants, users, numbers and API keys.
-use super::{Store, StoreError, i64_of, is_unique_violation, parsed, parsed_opt};
+use super::{Store, StoreError, i64_of, is_unique_violation, ms, parsed, parsed_opt};
 use offhook_contract::{PhoneNumber, TenantId, UnixMs};
 use offhook_control_core::{RecordingMode, User, UserId};
 use sqlx::Row;
@@ -21,6 +21,8 @@ pub struct UserRow {
     pub extension: String,
     /// Argon2, in PHC form; absent for users who cannot sign in with a password.
     pub password_hash: Option<String>,
+    /// May change what concerns everybody of the tenant.
+    pub admin: bool,
 }
 
 impl UserRow {
@@ -36,6 +38,7 @@ pub struct NewUser {
     pub name: String,
     pub extension: String,
     pub password_hash: Option<String>,
+    pub admin: bool,
     pub created: UnixMs,
 }
 
@@ -62,6 +65,16 @@ pub struct ApiKeyRow {
     pub name: String,
 }
 
+/// A key as an operator may see it: not the key itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredKey {
+    pub id: String,
+    pub name: String,
+    /// What it begins with.
+    pub prefix: String,
+    pub created: UnixMs,
+}
+
 fn user_row(row: &AnyRow) -> Result<UserRow, StoreError> {
     Ok(UserRow {
         tenant: parsed(row, "tenant", |t| TenantId::parse(t).ok())?,
@@ -70,6 +83,7 @@ fn user_row(row: &AnyRow) -> Result<UserRow, StoreError> {
         name: row.try_get("name")?,
         extension: row.try_get("extension")?,
         password_hash: row.try_get("password_hash")?,
+        admin: row.try_get::<i64, _>("admin")? != 0,
     })
 }
 
@@ -124,11 +138,21 @@ impl Store {
         Ok(())
     }
 
+    /// How long ended calls are kept; `None` is for ever. Calls that began before keep what they were given.
+    pub async fn set_call_retention(&self, tenant: &TenantId, days: Option<u32>) -> Result<(), StoreError> {
+        sqlx::query("UPDATE tenant SET call_retention_days = $2 WHERE tenant = $1")
+            .bind(tenant.as_str())
+            .bind(days.map(i64::from))
+            .execute(&self.write)
+            .await?;
+        Ok(())
+    }
+
     pub async fn add_user(&self, tenant: &TenantId, user: &NewUser) -> Result<(), StoreError> {
         self.tenant(tenant).await?.ok_or(StoreError::Missing("tenant"))?;
         sqlx::query(
-            "INSERT INTO \"user\" (tenant, id, login, name, extension, password_hash, created_ms) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "INSERT INTO \"user\" (tenant, id, login, name, extension, password_hash, admin, created_ms) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
         .bind(tenant.as_str())
         .bind(user.id.as_str())
@@ -136,6 +160,7 @@ impl Store {
         .bind(user.name.as_str())
         .bind(user.extension.as_str())
         .bind(user.password_hash.clone())
+        .bind(i64::from(user.admin))
         .bind(i64_of(user.created.0))
         .execute(&self.write)
         .await
@@ -145,7 +170,7 @@ impl Store {
 
     pub async fn users(&self, tenant: &TenantId) -> Result<Vec<UserRow>, StoreError> {
         let rows = sqlx::query(
-            "SELECT tenant, id, login, name, extension, password_hash FROM \"user\" \
+            "SELECT tenant, id, login, name, extension, password_hash, admin FROM \"user\" \
              WHERE tenant = $1 AND disabled_ms IS NULL ORDER BY extension",
         )
         .bind(tenant.as_str())
@@ -157,7 +182,7 @@ impl Store {
     /// At sign-in the tenant is not known yet: logins are unique among all.
     pub async fn user_by_login(&self, login: &str) -> Result<Option<UserRow>, StoreError> {
         let row = sqlx::query(
-            "SELECT tenant, id, login, name, extension, password_hash FROM \"user\" \
+            "SELECT tenant, id, login, name, extension, password_hash, admin FROM \"user\" \
              WHERE login = $1 AND disabled_ms IS NULL",
         )
         .bind(login)
@@ -168,7 +193,7 @@ impl Store {
 
     pub async fn user(&self, tenant: &TenantId, id: &UserId) -> Result<Option<UserRow>, StoreError> {
         let row = sqlx::query(
-            "SELECT tenant, id, login, name, extension, password_hash FROM \"user\" \
+            "SELECT tenant, id, login, name, extension, password_hash, admin FROM \"user\" \
              WHERE tenant = $1 AND id = $2 AND disabled_ms IS NULL",
         )
         .bind(tenant.as_str())
@@ -180,7 +205,7 @@ impl Store {
 
     pub async fn user_by_extension(&self, tenant: &TenantId, extension: &str) -> Result<Option<UserRow>, StoreError> {
         let row = sqlx::query(
-            "SELECT tenant, id, login, name, extension, password_hash FROM \"user\" \
+            "SELECT tenant, id, login, name, extension, password_hash, admin FROM \"user\" \
              WHERE tenant = $1 AND extension = $2 AND disabled_ms IS NULL",
         )
         .bind(tenant.as_str())
@@ -190,10 +215,13 @@ impl Store {
         row.as_ref().map(user_row).transpose()
     }
 
-    pub async fn add_number(&self, tenant: &TenantId, number: &NewNumber) -> Result<(), StoreError> {
+    /// Gives a number to a user; one that the tenant has already moves to this user.
+    pub async fn put_number(&self, tenant: &TenantId, number: &NewNumber) -> Result<(), StoreError> {
         self.user(tenant, &number.user).await?.ok_or(StoreError::Missing("user"))?;
         sqlx::query(
-            "INSERT INTO number (tenant, number, user_id, recording_mode, created_ms) VALUES ($1, $2, $3, $4, $5)",
+            "INSERT INTO number (tenant, number, user_id, recording_mode, created_ms) VALUES ($1, $2, $3, $4, $5) \
+             ON CONFLICT (tenant, number) DO UPDATE SET user_id = excluded.user_id, \
+             recording_mode = excluded.recording_mode",
         )
         .bind(tenant.as_str())
         .bind(number.number.e164())
@@ -201,8 +229,7 @@ impl Store {
         .bind(number.recording.map(|m| m.as_str().to_owned()))
         .bind(i64_of(number.created.0))
         .execute(&self.write)
-        .await
-        .map_err(taken("this number"))?;
+        .await?;
         Ok(())
     }
 
@@ -242,6 +269,38 @@ impl Store {
             .await
             .map_err(taken("this key"))?;
         Ok(())
+    }
+
+    /// The tenant's keys that open something.
+    pub async fn api_keys(&self, tenant: &TenantId) -> Result<Vec<StoredKey>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, name, prefix, created_ms FROM api_key WHERE tenant = $1 AND revoked_ms IS NULL \
+             ORDER BY created_ms, id",
+        )
+        .bind(tenant.as_str())
+        .fetch_all(&self.read)
+        .await?;
+        let key = |row: &AnyRow| {
+            Ok(StoredKey {
+                id: row.try_get("id")?,
+                name: row.try_get("name")?,
+                prefix: row.try_get("prefix")?,
+                created: ms(row.try_get("created_ms")?),
+            })
+        };
+        rows.iter().map(key).collect()
+    }
+
+    /// From now on the key opens nothing. What it did stays in the audit lines.
+    pub async fn revoke_api_key(&self, tenant: &TenantId, id: &str, now: UnixMs) -> Result<(), StoreError> {
+        let revoked =
+            sqlx::query("UPDATE api_key SET revoked_ms = $3 WHERE tenant = $1 AND id = $2 AND revoked_ms IS NULL")
+                .bind(tenant.as_str())
+                .bind(id)
+                .bind(i64_of(now.0))
+                .execute(&self.write)
+                .await?;
+        if revoked.rows_affected() == 0 { Err(StoreError::Missing("key")) } else { Ok(()) }
     }
 
     /// The hash of 256 random bits names its key and its tenant.

@@ -224,16 +224,30 @@ impl Store {
             .execute(&self.write)
             .await?;
         let mut transaction = self.write.begin().await?;
-        for statement in [
-            "DELETE FROM call_event WHERE EXISTS (SELECT 1 FROM call WHERE call.tenant = call_event.tenant \
-             AND call.id = call_event.call_id AND call.retain_until_ms < $1 AND call.ended_ms IS NOT NULL)",
-            "DELETE FROM leg WHERE EXISTS (SELECT 1 FROM call WHERE call.tenant = leg.tenant \
-             AND call.id = leg.call_id AND call.retain_until_ms < $1 AND call.ended_ms IS NOT NULL)",
-            "DELETE FROM call WHERE retain_until_ms < $1 AND ended_ms IS NOT NULL",
+        for (table, call) in [
+            ("consent_event", "consent_event.call_id"),
+            (
+                "segment",
+                "(SELECT call_id FROM recording WHERE recording.tenant = segment.tenant \
+              AND recording.id = segment.recording_id)",
+            ),
+            ("recording", "recording.call_id"),
+            ("call_event", "call_event.call_id"),
+            ("leg", "leg.call_id"),
+            ("call", "call.id"),
         ] {
-            sqlx::query(statement).bind(i64_of(now.0)).execute(&mut *transaction).await?;
+            let statement = format!("DELETE FROM {table} WHERE (tenant, {call}) IN ({OUTLIVED})");
+            sqlx::query(sqlx::AssertSqlSafe(statement)).bind(i64_of(now.0)).execute(&mut *transaction).await?;
         }
         transaction.commit().await?;
         Ok(())
     }
 }
+
+/// Calls past their tenant's retention whose recordings left no file. The files are the recorder's, and only through the
+/// call's row is there a right to hear them: while a recording has files, or may still get some, its call stays with all
+/// that belongs to it.
+const OUTLIVED: &str = "SELECT gone.tenant, gone.id FROM call AS gone \
+    WHERE gone.retain_until_ms < $1 AND gone.ended_ms IS NOT NULL AND NOT EXISTS (SELECT 1 FROM recording AS kept \
+    WHERE kept.tenant = gone.tenant AND kept.call_id = gone.id \
+    AND (kept.files <> '[]' OR kept.state NOT IN ('failed', 'stopped')))";

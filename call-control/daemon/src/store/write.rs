@@ -229,7 +229,8 @@ async fn recording_outcome(
             sqlx::query(
                 "UPDATE recording SET state = CASE WHEN state = 'failed' THEN state ELSE 'stopped' END, \
                  files = $3, duration_ms = $4, \
-                 retain_until_ms = (SELECT $5 + recording_retention_days * 86400000 FROM tenant WHERE tenant.tenant = $1) \
+                 retain_until_ms = COALESCE(retain_until_ms, \
+                 (SELECT $5 + recording_retention_days * 86400000 FROM tenant WHERE tenant.tenant = $1)) \
                  WHERE tenant = $1 AND id = $2",
             )
             .bind(tenant)

@@ -14,6 +14,7 @@ async fn carol(stage: &Stage) -> offhook_contract::TenantId {
         name: "Carol".into(),
         extension: "103".into(),
         password: Some("correct horse".into()),
+        admin: false,
     };
     admin.add_user(&tenant, wish).await.unwrap();
     tenant
@@ -158,7 +159,8 @@ async fn another_user_of_the_same_tenant_sees_neither_call_nor_recording() {
     let mut stage = Stage::new().await;
     let admin = stage.admin().await;
     let dev = offhook_contract::TenantId::parse("dev").unwrap();
-    let wish = UserWish { login: "dave".into(), name: "Dave".into(), extension: "104".into(), password: None };
+    let wish =
+        UserWish { login: "dave".into(), name: "Dave".into(), extension: "104".into(), password: None, admin: false };
     admin.add_user(&dev, wish).await.unwrap();
     let key = admin.create_api_key(&dev, "crm").await.unwrap();
     let (call, recording) = crate::recordings::a_recorded_call(&mut stage).await;

@@ -144,6 +144,7 @@ impl Stage {
             name: "Mallory".into(),
             extension: "101".into(),
             password: Some("mallorymallory".into()),
+            admin: false,
         };
         admin.add_user(&tenant, wish).await.unwrap();
         tenant

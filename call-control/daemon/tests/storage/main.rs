@@ -41,6 +41,7 @@ async fn two_tenants(store: &Store) {
             name: "Alice".into(),
             extension: "101".into(),
             password_hash: None,
+            admin: false,
             created: UnixMs(2),
         };
         store.add_user(&tenant(name), &user).await.unwrap();
@@ -111,6 +112,7 @@ async fn both_engines_keep_calls_facts_recordings_people_and_tokens_alike() {
         people(store).await;
         running_calls_come_back_whole(store).await;
         a_fact_counts_once(store).await;
+        what_a_recorder_tells_again_under_a_new_number_counts_once(store).await;
         recordings_only_move_forward(store).await;
         the_log_is_paged_and_private(store).await;
         refresh_tokens_rotate(store).await;
@@ -126,7 +128,7 @@ async fn people(store: &Store) {
     assert_eq!(store.tenants().await.unwrap().len(), 2);
     let (a, b) = (tenant("a"), tenant("b"));
     let alice = store.user_by_login("alice@a").await.unwrap().unwrap();
-    assert_eq!((alice.tenant.clone(), alice.extension.as_str()), (a.clone(), "101"));
+    assert_eq!((alice.tenant.clone(), alice.extension.as_str(), alice.admin), (a.clone(), "101", false));
     assert_eq!(store.user_by_extension(&b, "101").await.unwrap().unwrap().login, "alice@b");
     assert_eq!(store.user_by_extension(&b, "102").await.unwrap(), None);
     let twin = NewUser {
@@ -135,6 +137,7 @@ async fn people(store: &Store) {
         name: "x".into(),
         extension: "102".into(),
         password_hash: None,
+        admin: false,
         created: UnixMs(1),
     };
     assert!(matches!(store.add_user(&a, &twin).await, Err(StoreError::Exists(_))), "logins are unique among all");
@@ -146,8 +149,8 @@ async fn people(store: &Store) {
         recording: Some(RecordingMode::OnAnswer),
         created: UnixMs(3),
     };
-    store.add_number(&a, &new).await.unwrap();
-    assert!(matches!(store.add_number(&a, &new).await, Err(StoreError::Exists(_))));
+    store.put_number(&a, &NewNumber { recording: None, ..new.clone() }).await.unwrap();
+    store.put_number(&a, &new).await.unwrap();
     assert_eq!(store.number(&a, &number).await.unwrap().unwrap().recording, Some(RecordingMode::OnAnswer));
     assert_eq!(store.number(&b, &number).await.unwrap(), None, "another tenant's number");
     assert_eq!(store.numbers(&a).await.unwrap().len(), 1);
@@ -158,6 +161,14 @@ async fn people(store: &Store) {
     store.add_api_key(&key, "ohk_abc", "hash-of-key", UnixMs(1)).await.unwrap();
     assert_eq!(store.api_key_by_hash("hash-of-key").await.unwrap(), Some(key));
     assert_eq!(store.api_key_by_hash("other").await.unwrap(), None);
+    let listed = store.api_keys(&a).await.unwrap();
+    assert_eq!((listed.len(), listed[0].id.as_str(), listed[0].prefix.as_str()), (1, "k", "ohk_abc"));
+    assert!(store.api_keys(&b).await.unwrap().is_empty());
+    assert!(matches!(store.revoke_api_key(&b, "k", UnixMs(2)).await, Err(StoreError::Missing(_))), "another tenant's");
+    store.revoke_api_key(&a, "k", UnixMs(2)).await.unwrap();
+    assert!(matches!(store.revoke_api_key(&a, "k", UnixMs(3)).await, Err(StoreError::Missing(_))));
+    assert_eq!(store.api_key_by_hash("hash-of-key").await.unwrap(), None);
+    assert!(store.api_keys(&a).await.unwrap().is_empty());
     let line = AuditRow {
         id: "1".into(),
         at: UnixMs(1),
@@ -225,6 +236,39 @@ async fn a_fact_counts_once(store: &Store) {
         (1, "leg_answered", &serde_json::json!(1))
     );
     assert!(store.call_events(&tenant("b"), &id("c1")).await.unwrap().is_empty());
+}
+
+/// As the switchboard has it written.
+fn writes_of(sequence: u64, fact: Fact) -> Batch {
+    let now = Now { at: std::time::Duration::from_secs(1), wall: UnixMs(9_000) };
+    let mut board = Switchboard::new(Policy::default(), IdMaker::seeded([1, 2]), now);
+    let at_ms = UnixMs(8_000 + sequence * 86_400_000);
+    let record = FactRecord { producer: "outbox".into(), sequence, tenant: tenant("a"), call: id("c2"), at_ms, fact };
+    board.handle_input(now, Input::Fact(record.clone()));
+    let mut writes = Vec::new();
+    while let Some(output) = board.poll_output() {
+        if let Output::Write(write) = output {
+            writes.push(write);
+        }
+    }
+    Batch { writes, fact: Some(InboxFact { record, stored: now.wall }) }
+}
+
+async fn what_a_recorder_tells_again_under_a_new_number_counts_once(store: &Store) {
+    let file = FileRow { name: "dual.flac".into(), bytes: 1, sha256: "ab".into() };
+    let row = SegmentRow { segment: 1, started_ms: UnixMs(8_000), ended_ms: UnixMs(9_000), gap_ms: 0 };
+    let started = Fact::SegmentStarted { recording: id("r9"), segment: 1 };
+    let finished =
+        Fact::RecordingFinished { recording: id("r9"), files: vec![file], segments: vec![row], duration_ms: 1_000 };
+    for (sequence, fact) in [(101, &started), (102, &finished), (103, &started), (104, &finished)] {
+        store.commit(&[writes_of(sequence, fact.clone())]).await.unwrap();
+    }
+    let kinds: Vec<String> =
+        store.call_events(&tenant("a"), &id("c2")).await.unwrap().into_iter().map(|e| e.kind).collect();
+    assert_eq!(kinds, ["segment_started", "recording_finished"]);
+    let read = store.recording(&tenant("a"), &id("r9")).await.unwrap().unwrap();
+    assert_eq!((read.state, read.segments.len(), read.files.len()), (RecordingWord::Stopped, 1, 1));
+    assert_eq!(read.started, Some(UnixMs(8_000 + 101 * 86_400_000)));
 }
 
 async fn recordings_only_move_forward(store: &Store) {
@@ -345,6 +389,64 @@ async fn retention(store: &Store) {
     store.purge(UnixMs(40 * 86_400_000)).await.unwrap();
     assert!(store.call(&tenant("a"), None, &id("p0")).await.unwrap().is_some(), "kept for ever unless told otherwise");
     assert_eq!(store.claim_key(&tenant("a"), "x", "k", "other", UnixMs(1)).await.unwrap(), Claimed::New);
+    what_is_recorded_outlives_the_retention_of_its_call(store).await;
+}
+
+async fn what_is_recorded_outlives_the_retention_of_its_call(store: &Store) {
+    let a = tenant("a");
+    store.set_call_retention(&a, Some(30)).await.unwrap();
+    let recorded = |call: &str, recording: &str, outcome| {
+        let (tenant, call) = (tenant("a"), id(call));
+        Write::Recording { tenant, call, recording: id(recording), at: UnixMs(7_000), outcome }
+    };
+    let file = FileRow { name: "dual.flac".into(), bytes: 10, sha256: "ab".into() };
+    let finished = RecordingOutcome::Finished { files: vec![file], segments: Vec::new(), duration_ms: 1 };
+    let failed = RecordingOutcome::State { state: RecordingWord::Failed, reason: None };
+    let consent = |call: &str, recording: &str| {
+        Write::Consent(ConsentRow {
+            tenant: tenant("a"),
+            call: id(call),
+            recording: id(recording),
+            segment: Some(1),
+            kind: ConsentKind::Notice,
+            played: UnixMs(7_500),
+            status: ConsentStatus::Played,
+            leg: None,
+        })
+    };
+    let ended = |name: &str| {
+        let mut row = call("a", name, 10_000);
+        (row.ended, row.state) = (Some(UnixMs(11_000)), CallWord::Ended);
+        Write::Call(Box::new(row))
+    };
+    let story = vec![
+        ended("k1"),
+        recorded("k1", "rk1", RecordingOutcome::Segment { segment: 1 }),
+        consent("k1", "rk1"),
+        recorded("k1", "rk1", finished),
+        ended("k2"),
+        recorded("k2", "rk2", RecordingOutcome::Segment { segment: 1 }),
+        ended("k3"),
+        recorded("k3", "rk3", RecordingOutcome::Segment { segment: 1 }),
+        consent("k3", "rk3"),
+        recorded("k3", "rk3", failed),
+        ended("k4"),
+    ];
+    store.commit(&[batch(story)]).await.unwrap();
+    let kept = async |name: &str| store.call(&a, None, &id(name)).await.unwrap().is_some();
+    store.purge(UnixMs(29 * 86_400_000)).await.unwrap();
+    assert!(kept("k4").await, "not yet");
+    store.purge(UnixMs(31 * 86_400_000)).await.unwrap();
+    assert!(kept("p0").await, "began before there was a limit");
+    assert!(kept("k1").await, "its recording has files");
+    assert!(kept("k2").await, "its recorder has not said the last word");
+    assert!(!kept("k3").await && !kept("k4").await, "nothing is left to hear");
+    let recording = store.recording(&a, &id("rk1")).await.unwrap().unwrap();
+    assert_eq!((recording.segments.len(), recording.consent.len()), (1, 1), "whole, with its consent");
+    assert_eq!(store.recording(&a, &id("rk3")).await.unwrap(), None);
+    store.commit(&[batch(vec![recorded("k3", "rk3", RecordingOutcome::Asked { recorder: None })])]).await.unwrap();
+    let again = store.recording(&a, &id("rk3")).await.unwrap().unwrap();
+    assert!(again.segments.is_empty() && again.consent.is_empty(), "and nothing of it was left behind");
 }
 
 #[tokio::test]
