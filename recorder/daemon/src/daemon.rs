@@ -143,32 +143,51 @@ fn first_row(node: &NodeId, boot: &BootId, config: &Config, fingerprint: &str) -
     }
 }
 
-/// Every recording that the last life left unfinished is resumed, or finished if its Tap is over.
+/// Every recording that the last life left unfinished is resumed, or finished if its Tap is over. Failed ones are tried
+/// again.
 async fn go_on(desk: &mut Desk) -> Result<(), StoreError> {
     for active in desk.shared.store.unfinished()? {
-        let store = desk.shared.store.clone();
-        let work = move || {
-            let mut active = active;
-            let recovered = store.recover(&mut active);
-            (active, recovered)
+        let recording = match recovered(desk, &active).await {
+            Ok(recovered) => recover(active, recovered, desk.shared.started.elapsed()),
+            Err(reason) => unrecoverable(active, &reason, desk.shared.started.elapsed()),
         };
-        let Ok((active, recovered)) = tokio::task::spawn_blocking(work).await else { continue };
-        match recovered {
-            Ok(recovered) => desk.run(recover(active, recovered, desk.shared.started.elapsed())),
-            Err(error) => {
-                let (call, recording) = (&active.plan.call, &active.plan.recording);
-                tracing::error!(%call, %recording, error = %with_source(&error), "an unfinished recording cannot go on");
+        desk.run(recording);
+    }
+    for active in desk.shared.store.take_up_failed()? {
+        match recovered(desk, &active).await {
+            Ok(recovered) if recovered.packets > 0 => {
+                tracing::info!(call = %active.plan.call, recording = %active.plan.recording, "a failed recording is tried again");
+                desk.run(Recording::retry(active.plan, recovered, desk.shared.started.elapsed()));
             }
+            // Its failure was told; without audio there is nothing to try.
+            Ok(_) => desk.shared.store.forget(&active.plan.recording, true)?,
+            Err(reason) => desk.run(unrecoverable(active, &reason, desk.shared.started.elapsed())),
         }
     }
     Ok(())
 }
 
+/// Its files put in order, or why that cannot be.
+async fn recovered(desk: &Desk, active: &Active) -> Result<Recovered, String> {
+    let (store, mut active) = (desk.shared.store.clone(), active.clone());
+    let work = tokio::task::spawn_blocking(move || store.recover(&mut active)).await;
+    let recovered = work.map_err(|panic| with_source(&panic))?;
+    recovered.map_err(|error| with_source(&error))
+}
+
 fn recover(active: Active, recovered: Recovered, now: Duration) -> Recording {
-    let Active { plan, deaths } = active;
-    let (segment, resume_after) = (recovered.segment, recovered.resume_after);
+    let Active { plan, deaths, .. } = active;
+    let (segment, resume_after, deaths) = (recovered.segment, recovered.resume_after, deaths + 1);
     tracing::warn!(call = %plan.call, recording = %plan.recording, segment, resume_after, deaths, "an unfinished recording goes on");
     Recording::recover(plan, recovered, now)
+}
+
+/// It ends like any other: the fact is kept first, then it lies among the failed ones.
+fn unrecoverable(active: Active, reason: &str, now: Duration) -> Recording {
+    let plan = active.plan;
+    tracing::error!(call = %plan.call, recording = %plan.recording, reason, "an unfinished recording cannot go on");
+    let reason = format!("the recorder died and could not go on; what was recorded is kept: {reason}");
+    Recording::unrecoverable(plan, &reason, now)
 }
 
 impl Recorder {

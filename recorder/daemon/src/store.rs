@@ -16,6 +16,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// A failed recording is tried again at so many starts, and so many of them at one.
+const MAX_RETRIES: u32 = 3;
+const RETRIED_AT_A_START: usize = 32;
+
 /// More segments than any recording has; a directory listing is never trusted further.
 const MAX_SEGMENTS: u32 = 10_000;
 
@@ -50,6 +54,9 @@ pub struct Active {
     pub plan: RecordingPlan,
     /// How often its recorder died.
     pub deaths: u32,
+    /// How often it was tried again after it had failed.
+    #[serde(default)]
+    pub retries: u32,
 }
 
 /// Where a finished recording is.
@@ -118,7 +125,7 @@ impl Store {
     /// Makes the recording's directory and remembers the plan before anything is promised.
     pub fn begin(&self, plan: &RecordingPlan) -> Result<(), StoreError> {
         make_private(&self.directory(plan))?;
-        self.remember(&Active { plan: plan.clone(), deaths: 0 })
+        self.remember(&Active { plan: plan.clone(), deaths: 0, retries: 0 })
     }
 
     fn remember(&self, active: &Active) -> Result<(), StoreError> {
@@ -129,19 +136,39 @@ impl Store {
         self.root.join("active").join(format!("{recording}.json"))
     }
 
-    /// Every recording that is not finished. One that cannot be read is named in the log and left where it is.
+    /// Every recording that is not finished. One that cannot be read is named in the log and put aside.
     pub fn unfinished(&self) -> Result<Vec<Active>, StoreError> {
-        let directory = self.root.join("active");
-        let listing = fs::read_dir(&directory).map_err(|source| StoreError::File { path: directory, source })?;
-        let json = listing.flatten().map(|entry| entry.path()).filter(|p| p.extension().is_some_and(|e| e == "json"));
-        let read = |path: PathBuf| match read_whole::<Active>(&path) {
-            Ok(active) => Some(active),
-            Err(error) => {
-                tracing::error!(path = %path.display(), error = %with_source(&error), "an unfinished recording cannot be read");
-                None
+        let mut found = Vec::new();
+        for path in json_in(&self.root.join("active"))? {
+            match read_whole::<Active>(&path) {
+                Ok(active) => found.push(active),
+                Err(error) => {
+                    tracing::error!(path = %path.display(), error = %with_source(&error), "an unfinished recording cannot be read");
+                    if let (StoreError::Content { .. }, Some(name)) = (&error, path.file_name()) {
+                        put_in_place(&path, &self.root.join("failed").join(name))?;
+                    }
+                }
             }
-        };
-        Ok(json.filter_map(read).collect())
+        }
+        Ok(found)
+    }
+
+    /// Takes failed recordings up again, a few at a start and each a few times: what was in their way (a full disk) may
+    /// be gone. They count as unfinished from here on.
+    pub fn take_up_failed(&self) -> Result<Vec<Active>, StoreError> {
+        let mut taken = Vec::new();
+        for path in json_in(&self.root.join("failed"))? {
+            // What cannot be read was named when it was put here.
+            let Ok(active) = read_whole::<Active>(&path) else { continue };
+            if taken.len() >= RETRIED_AT_A_START || active.retries >= MAX_RETRIES {
+                continue;
+            }
+            let active = Active { retries: active.retries + 1, ..active };
+            write_whole(&path, &active)?;
+            put_in_place(&path, &self.active_file(&active.plan.recording))?;
+            taken.push(active);
+        }
+        Ok(taken)
     }
 
     /// Puts the files of a dead recorder in order and says how to go on.
@@ -218,6 +245,13 @@ impl Store {
         }
         Ok(segments)
     }
+}
+
+fn json_in(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let listing = fs::read_dir(directory);
+    let listing = listing.map_err(|source| StoreError::File { path: directory.to_owned(), source })?;
+    let paths = listing.flatten().map(|entry| entry.path());
+    Ok(paths.filter(|path| path.extension().is_some_and(|extension| extension == "json")).collect())
 }
 
 fn claim(path: &Path) -> Result<Claim, StoreError> {

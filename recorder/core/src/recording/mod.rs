@@ -191,6 +191,22 @@ impl Recording {
         recording
     }
 
+    /// Tries a failed recording again: nothing more is recorded, what there is is finished.
+    pub fn retry(plan: RecordingPlan, recovered: Recovered, now: Duration) -> Self {
+        let mut recording = Self::recover(plan, Recovered { closed: true, ..recovered }, now);
+        // Its last life knew why it ended; the sidecar says so if it could still be written.
+        recording.stopped = Some(CloseReason::Lost);
+        recording
+    }
+
+    /// What the recorder's death left behind cannot be used: only that is told.
+    pub fn unrecoverable(plan: RecordingPlan, reason: &str, now: Duration) -> Self {
+        let mut recording = Self::start(plan, now);
+        recording.output.clear();
+        recording.fail(reason);
+        recording
+    }
+
     fn with(plan: RecordingPlan, segment: u32, next: NextSegment, chain: ConsentChain, now: Duration) -> Self {
         let output = VecDeque::from([Output::Dial { resume_after: next.resume_after }]);
         let RecordingPlan { tenant, call, recording, .. } = plan.clone();

@@ -205,3 +205,77 @@ async fn a_recorder_that_is_told_to_end_at_once_leaves_the_recording_to_its_next
     let told: Vec<Fact> = early.borrow().iter().map(|record| record.fact.clone()).chain(next.all_facts()).collect();
     check(&directory_of(data.path(), NAME), &fact, &told, 13);
 }
+
+/// The names in a folder of the store.
+fn names(data_dir: &Path, folder: &str) -> Vec<String> {
+    let listing = std::fs::read_dir(data_dir.join("recordings").join(folder)).unwrap();
+    listing.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+async fn end(rig: Rig) {
+    rig.gauge_becomes("recordings", 0).await;
+    rig.switch.stop();
+    timeout(A_WHILE, rig.run).await.expect("it ends").unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_recording_that_cannot_be_recovered_is_told_and_put_aside() {
+    let data = tempfile::tempdir().unwrap();
+    let taps = TapForm::InProcess(InProcessTaps::default());
+    let hub = hub(&taps).await;
+    let mut rig = Rig::start(data.path(), &taps).await;
+    let mut tap = open(&hub, NAME, &rig.fingerprint);
+    rig.record(tap.offer.clone(), "caller").await.unwrap();
+    Talk::begin(&mut tap).speak(&mut tap, 2);
+    rig.fact(|fact| matches!(fact, Fact::SegmentStarted { segment: 1, .. }).then_some(())).await;
+    rig.switch.drain();
+    rig.switch.stop();
+    timeout(A_WHILE, rig.run).await.expect("it ends").unwrap().unwrap();
+    // A sidecar that can neither be read nor cut; and an entry that is nobody's.
+    let sidecar = directory_of(data.path(), NAME).join("segment-1/timeline.bin");
+    std::fs::remove_file(&sidecar).unwrap();
+    std::fs::create_dir(&sidecar).unwrap();
+    std::fs::write(data.path().join("recordings/active/garbage.json"), "{").unwrap();
+    let mut next = Rig::start(data.path(), &taps).await;
+    let reason = next.fact(crate::rig::failed).await;
+    assert!(reason.contains("could not go on") && reason.contains("timeline"), "{reason}");
+    end(next).await;
+    assert_eq!(names(data.path(), "active"), Vec::<String>::new());
+    let mut aside = names(data.path(), "failed");
+    aside.sort();
+    assert_eq!(aside, ["garbage.json", "rec-1.json"]);
+}
+
+#[tokio::test]
+async fn a_recording_whose_final_files_failed_is_finished_at_a_later_start() {
+    let data = tempfile::tempdir().unwrap();
+    let taps = TapForm::InProcess(InProcessTaps::default());
+    let hub = hub(&taps).await;
+    let mut rig = Rig::start(data.path(), &taps).await;
+    let mut tap = open(&hub, NAME, &rig.fingerprint);
+    rig.record(tap.offer.clone(), "caller").await.unwrap();
+    Talk::begin(&mut tap).speak(&mut tap, 3);
+    rig.fact(|fact| matches!(fact, Fact::SegmentStarted { segment: 1, .. }).then_some(())).await;
+    let in_the_way = directory_of(data.path(), NAME).join("recording.flac.part");
+    std::fs::create_dir(&in_the_way).unwrap();
+    close(tap, 3 * SECOND);
+    let reason = rig.fact(crate::rig::failed).await;
+    assert!(reason.contains("the originals are kept"), "{reason}");
+    end(rig).await;
+    assert_eq!((names(data.path(), "active").len(), names(data.path(), "failed").len()), (0, 1));
+    // Still in the way: told again, kept again.
+    let mut second = Rig::start(data.path(), &taps).await;
+    second.fact(crate::rig::failed).await;
+    end(second).await;
+    std::fs::remove_dir(&in_the_way).unwrap();
+    let mut third = Rig::start(data.path(), &taps).await;
+    let fact = third.fact(crate::rig::finished).await;
+    assert!(
+        matches!(fact, Fact::RecordingFinished { duration_ms, .. } if duration_ms.abs_diff(3_000) < 100),
+        "{fact:?}"
+    );
+    end(third).await;
+    assert_eq!((names(data.path(), "active").len(), names(data.path(), "failed").len()), (0, 0));
+    assert_eq!(names(data.path(), "index"), ["rec-1.json"]);
+    assert_eq!(read_flac(&directory_of(data.path(), NAME).join("recording.flac")).rate, 48_000);
+}
