@@ -153,6 +153,7 @@ impl Control {
             allowed_origins: config.allowed_origins.clone(),
             commands_per_s: config.limits.commands_per_s,
             dev,
+            tls: !matches!(config.certificate, Certificate::Plain),
             secure: !matches!(config.certificate, Certificate::Plain) || !config.trusted_proxies.is_empty(),
             auth_failures: metrics.counter("auth_failures_total", "Sign-ins and tokens that were refused"),
             refused: Refused::new(metrics.clone()),

@@ -434,12 +434,12 @@ impl Task {
     }
 
     fn no_new_call(&self, command: &Command) -> Option<CommandError> {
-        if !matches!(command, Command::Dial { .. } | Command::Originate { .. }) {
-            return None;
-        }
+        let (Command::Dial { dialled, .. } | Command::Originate { dialled, .. }) = command else { return None };
+        let emergency = self.board.policy().dial.is_emergency(dialled);
         let message = match (self.draining, self.writer.is_behind()) {
             (true, _) => "the server is shutting down",
-            (_, true) => "the database is away",
+            // Help comes before the log.
+            (_, true) if !emergency => "the database is away",
             _ => return None,
         };
         let code = offhook_control_core::RefusalCode::Unavailable;

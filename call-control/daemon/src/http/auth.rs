@@ -41,6 +41,10 @@ impl Caller {
     pub fn user_id(&self) -> Option<&UserId> {
         self.user().map(|u| &u.id)
     }
+    /// A key is the tenant's own and may do what an admin may.
+    pub fn is_admin(&self) -> bool {
+        self.user().is_none_or(|user| user.admin)
+    }
     /// For audit lines and idempotency keys.
     pub fn name(&self) -> String {
         match &self.who {

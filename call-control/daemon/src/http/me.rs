@@ -27,6 +27,7 @@ struct MyUser {
     name: String,
     login: String,
     extension: String,
+    admin: bool,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -52,6 +53,7 @@ impl App {
                 name: user.name.clone(),
                 login: user.login.clone(),
                 extension: user.extension.clone(),
+                admin: user.admin,
             },
             features: Features {
                 emergency_calls: policy.emergency_calls(&tenant.id),
@@ -94,8 +96,16 @@ pub async fn set_recording_setting(
     body: Body<RecordingSetting>,
 ) -> Result<Json<Value>, Problem> {
     let mode = body.value.mode;
+    let audit = async |result| {
+        let (tenant, who, source) = (&caller.tenant, caller.name(), caller.source);
+        app.audit(tenant, who, "set_recording_mode", mode.as_str().to_owned(), result, source).await;
+    };
+    if !caller.is_admin() {
+        audit("refused").await;
+        return Err(Problem::forbidden("only an admin may change what is recorded for everybody"));
+    }
     app.store.set_recording_mode(&caller.tenant, mode).await?;
-    app.audit(&caller.tenant, caller.name(), "set_recording_mode", mode.as_str().to_owned(), "ok", caller.source).await;
+    audit("ok").await;
     Ok(Json(json!({ "mode": mode })))
 }
 

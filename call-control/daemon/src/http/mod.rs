@@ -58,7 +58,9 @@ pub struct App {
     pub commands_per_s: u32,
     /// The tenant of `--dev`.
     pub dev: Option<TenantId>,
-    /// The pages are reached over TLS.
+    /// We speak TLS ourselves.
+    pub tls: bool,
+    /// The pages are reached over TLS, ours or a proxy's.
     pub secure: bool,
     pub auth_failures: Counter,
     pub throttled: Counter,
@@ -68,9 +70,13 @@ pub struct App {
 pub type Shared = Arc<App>;
 
 impl App {
-    /// The user whose extension was dialled, if there is one, and how the tenant's calls are recorded.
+    /// The user whose extension was dialled, if there is one, and how the tenant's calls are recorded. An emergency
+    /// number is nobody's extension, and waits for no database.
     pub async fn resolve(&self, tenant: &TenantId, dialled: &str) -> Result<(Option<User>, RecordingMode), Problem> {
         let dialled = dialled.trim();
+        if self.policy.load().dial.is_emergency(dialled) {
+            return Ok((None, RecordingMode::Off));
+        }
         let row = self.store.tenant(tenant).await?.ok_or_else(Problem::not_found)?;
         let callee = match dialled.len() {
             1..=32 => self.store.user_by_extension(tenant, dialled).await?,
@@ -103,6 +109,9 @@ async fn wrong_method() -> Problem {
     Problem::new(axum::http::StatusCode::METHOD_NOT_ALLOWED, "invalid", "this address does not take this method")
 }
 
+const NO_TLS: &str = "this port speaks plain HTTP, so only this machine and the proxies in control.trusted_proxies may \
+                      use it: come through the TLS proxy, or set [tls]";
+
 /// Outermost: finds the client's address, and puts the same headers on every answer.
 async fn surround(
     State(app): State<Shared>,
@@ -114,7 +123,10 @@ async fn surround(
     request.extensions_mut().insert(Source(source));
     let is_api = request.uri().path().starts_with("/v1") || request.uri().path() == "/openapi.json";
     let method = request.method().clone();
-    let mut response = next.run(request).await;
+    let mut response = match source::may_speak(peer, app.tls, &app.trusted_proxies) {
+        true => next.run(request).await,
+        false => Problem::forbidden(NO_TLS).into_response(),
+    };
     app.refused.note(source, &method, &response);
     let headers = response.headers_mut();
     for (name, value) in SECURITY_HEADERS {

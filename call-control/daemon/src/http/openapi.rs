@@ -133,7 +133,7 @@ fn schemas() -> Value {
         "DevUsers": object(&["data:DevUser[]"]),
         "DevUser": object(&["login", "name", "extension"]),
         "Me": object(&["user:User", "tenant:Tenant", "features:Features"]),
-        "User": object(&["id", "name", "login", "extension"]),
+        "User": object(&["id", "name", "login", "extension", "admin:boolean"]),
         "Tenant": object(&["id", "name"]),
         "Features": object(&["emergency_calls:boolean", "recording:RecordingMode", "outbound_calls:boolean"]),
         "RecordingMode": { "type": "string", "enum": ["off", "on_answer", "on_demand"] },

@@ -14,6 +14,13 @@ const LOGIN_FAILURES: u32 = 20;
 const LOGIN_REST: Duration = Duration::from_secs(900);
 const MAX_FORWARDED: usize = 16;
 
+/// Whether a connection may speak to the API and the pages. Without TLS of our own only this machine itself and the
+/// TLS proxies in front may: from anywhere else passwords and tokens would cross the network in the clear.
+pub fn may_speak(peer: SocketAddr, tls: bool, trusted: &[IpAddr]) -> bool {
+    let peer = peer.ip().to_canonical();
+    tls || peer.is_loopback() || trusted.contains(&peer)
+}
+
 /// The client behind trusted proxies: the last address in X-Forwarded-For that is not one of them.
 pub fn client(peer: SocketAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> IpAddr {
     let peer = peer.ip().to_canonical();
@@ -161,6 +168,18 @@ mod tests {
     }
     fn headers(forwarded: &str) -> HeaderMap {
         HeaderMap::from_iter([("x-forwarded-for".parse().unwrap(), forwarded.parse().unwrap())])
+    }
+
+    #[test]
+    fn plain_http_is_spoken_with_this_machine_and_the_trusted_proxies_alone() {
+        let proxy = [ip("10.0.0.1")];
+        let may = |peer: &str, tls| may_speak(peer.parse().unwrap(), tls, &proxy);
+        for peer in ["127.0.0.1:5", "[::1]:5", "[::ffff:127.0.0.1]:5", "10.0.0.1:5", "[::ffff:10.0.0.1]:5"] {
+            assert!(may(peer, false), "{peer}");
+        }
+        for peer in ["10.0.0.2:5", "203.0.113.9:5", "[2001:db8::1]:5", "[::ffff:10.0.0.2]:5"] {
+            assert!(!may(peer, false) && may(peer, true), "{peer}");
+        }
     }
 
     #[test]

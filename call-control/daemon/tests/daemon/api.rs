@@ -365,8 +365,41 @@ async fn the_recording_setting_is_the_tenants_and_its_change_is_written_down() {
     let store =
         offhook_control::store::Store::open(&offhook_contract::Secret::default(), stage.data_dir()).await.unwrap();
     let lines = store.audit_lines(&offhook_contract::TenantId::parse("dev").unwrap()).await.unwrap();
-    let expected = ("set_recording_mode".to_owned(), "on_answer".to_owned(), "ok".to_owned());
-    assert!(lines.contains(&expected), "{lines:?}");
+    let line = |result: &str| ("set_recording_mode".to_owned(), "on_answer".to_owned(), result.to_owned());
+    assert!(lines.contains(&line("ok")), "{lines:?}");
+    let (alice, bob) = (token, stage.token("bob").await);
+    let is_admin = async |token: &str| stage.get(token, "/v1/me").await.1["user"]["admin"].clone();
+    assert_eq!((is_admin(&alice).await, is_admin(&bob).await), (json!(true), json!(false)));
+    let change = async |token: &str| {
+        let patch = stage.http.patch(stage.url("/v1/settings/recording")).bearer_auth(token);
+        let response = patch.json(&json!({ "mode": "off" })).send().await.unwrap();
+        (response.status().as_u16(), response.json::<Value>().await.unwrap()["code"].clone())
+    };
+    assert_eq!(change(&bob).await, (403, json!("forbidden")), "not for everybody");
+    assert_eq!(stage.get(&bob, "/v1/settings/recording").await.1, json!({ "mode": "on_answer" }), "but he may know");
+    let dev = offhook_contract::TenantId::parse("dev").unwrap();
+    let key = stage.admin().await.create_api_key(&dev, "crm").await.unwrap();
+    assert_eq!(change(key.expose()).await.0, 200);
+    let id = stage.admin().await.api_keys(&dev).await.unwrap()[0].id.clone();
+    stage.admin().await.revoke_api_key(&dev, &id).await.unwrap();
+    assert_eq!(change(key.expose()).await, (401, json!("unauthorized")), "a key that was taken back");
+}
+
+#[tokio::test]
+async fn an_extension_is_never_an_emergency_number() {
+    let stage = Stage::new().await;
+    let dev = offhook_contract::TenantId::parse("dev").unwrap();
+    let wish = |extension: &str| UserWish {
+        login: format!("user{extension}"),
+        name: "Eve".into(),
+        extension: extension.into(),
+        password: None,
+        admin: false,
+    };
+    let admin = stage.admin().await;
+    let refused = admin.add_user(&dev, wish("112")).await.unwrap_err().to_string();
+    assert!(refused.contains("112 is an emergency number"), "{refused}");
+    admin.add_user(&dev, wish("113")).await.unwrap();
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 //! Calls from page to page, to and from telephones, over the real API and a scripted SFU and gateway.
-use crate::stage::Stage;
+use crate::stage::{Stage, TRUNK};
 use offhook_contract::*;
 use serde_json::json;
 
@@ -145,4 +145,19 @@ async fn a_page_that_closes_without_a_word_is_offline_at_once_and_its_call_waits
     stage.wait_for_gauge("websockets", 0).await;
     let alice = stage.page("alice").await;
     assert_eq!(alice.ready["calls"][0]["id"], json!(call), "a page that was opened anew takes it up");
+}
+
+#[tokio::test]
+async fn an_emergency_number_is_dialled_while_the_database_is_away() {
+    let trunk = TRUNK.replace("numbers =", "emergency = true\nnumbers =");
+    let mut stage = Stage::with(&trunk, crate::nodes::Script::default()).await;
+    let mut alice = stage.page("alice").await;
+    let database = format!("sqlite://{}", stage.data_dir().join("control.sqlite").display());
+    let pool = sqlx::AnyPool::connect(&database).await.unwrap();
+    sqlx::query("ALTER TABLE tenant RENAME TO away").execute(&pool).await.unwrap();
+    assert_eq!(alice.refused(json!({ "op": "dial", "to": "102" })).await["code"], "unavailable");
+    let call = alice.dial("112").await;
+    let dialled = stage.nodes.expect("dial_telephone").await;
+    assert_eq!(dialled.body["to"], json!({ "emergency": "112" }));
+    alice.join(&call).await;
 }
