@@ -1,10 +1,12 @@
 //! End-to-end stories, one file each. `make e2e` builds the binaries and runs them one after another.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod announcer_failed;
 mod browser_to_browser;
 mod browser_to_telephone;
 mod control_killed;
 mod echo;
+mod hostile_input;
 mod page;
 mod recorder_killed;
 mod recording;

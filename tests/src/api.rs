@@ -146,6 +146,21 @@ impl Socket {
         })
     }
 
+    /// Waits until the server closes the socket, and returns how.
+    pub fn closed(&mut self, limit: Duration) -> String {
+        block_on(async {
+            loop {
+                match tokio::time::timeout(limit, self.stream.next()).await {
+                    Ok(Some(Ok(Message::Close(frame)))) => return format!("closed {frame:?}"),
+                    Ok(Some(Err(error))) => return format!("closed {error}"),
+                    Ok(None) => return "closed".into(),
+                    Ok(Some(Ok(_))) => {}
+                    Err(_) => return "still open".into(),
+                }
+            }
+        })
+    }
+
     /// Sends a command and waits for its reply; events in between are kept.
     #[track_caller]
     pub fn command(&mut self, mut command: Value) -> Value {

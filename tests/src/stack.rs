@@ -127,6 +127,9 @@ impl Stack {
         let mut command = Command::new(binary("offhook"));
         command.current_dir(self.folder.path()).env("OFFHOOK__RUNTIME__HEALTH_LISTEN", format!("127.0.0.1:{health}"));
         command.env("OFFHOOK__RUNTIME__LOG", self.log).env("RUST_BACKTRACE", "1");
+        if self.nats.is_some() {
+            command.env("OFFHOOK__BUS__USER", name).env("OFFHOOK__BUS__PASSWORD", crate::nats::password(name));
+        }
         command.args([if name == "offhook" { "up" } else { name }, "--dev", "--config"]).arg(&self.config);
         self.processes.insert(name.into(), Process::start(name, self.folder.path(), &mut command));
         let log = |stack: &Self| stack.processes[name].log();
@@ -177,6 +180,17 @@ impl Stack {
         let done = command.output().unwrap();
         let text = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
         (done.status.success(), text)
+    }
+
+    /// The API with a key of a tenant that is made for it.
+    #[track_caller]
+    pub fn key_of_new_tenant(&self, tenant: &str) -> api::Api {
+        let (fine, words) = self.offhook(&["tenant", "add", tenant]);
+        assert!(fine, "{words}");
+        let (fine, words) = self.offhook(&["token", "key", "--tenant", tenant, "--name", "story"]);
+        assert!(fine, "{words}");
+        let token = words.split_whitespace().find(|word| word.len() >= 32).unwrap_or_else(|| panic!("no key: {words}"));
+        api::Api { base: self.url(), token: token.into() }
     }
 
     /// A daemon's figure, summed over its series; `label` such as `kind="malformed"` narrows it.

@@ -38,6 +38,7 @@ const REFUSED: u16 = 4401;
 const UNREADABLE: u16 = 4400;
 /// RFC 6455 §7.4.1.
 const NOT_TEXT: u16 = 1003;
+const TOO_LONG: u16 = 1009;
 const TOO_FAST: u16 = 4429;
 
 #[derive(Deserialize)]
@@ -251,7 +252,7 @@ impl Talk {
         let end = self.talk().await;
         self.detach().await;
         if let End::Close(code, reason) = end {
-            if [UNREADABLE, TOO_FAST, NOT_TEXT].contains(&code) {
+            if [UNREADABLE, TOO_FAST, NOT_TEXT, TOO_LONG].contains(&code) {
                 self.app.refused.say(self.source, "WebSocket", "frame", reason);
             }
             let _ = timeout(SEND_TIMEOUT, close(&mut self.socket, code, reason)).await;
@@ -324,6 +325,7 @@ impl Talk {
             Some(Ok(Message::Text(text))) => text,
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => return Ok(()),
             Some(Ok(Message::Binary(_))) => return Err(End::Close(NOT_TEXT, "frames are text")),
+            Some(Err(error)) if is_too_long(&error) => return Err(End::Close(TOO_LONG, "a frame is longer than 64 KiB")),
             Some(Ok(Message::Close(_))) | Some(Err(_)) | None => return Err(End::Gone),
         };
         let limit = self.app.commands_per_s;
@@ -386,6 +388,11 @@ impl Talk {
             _ => Err(End::Close(REFUSED, "the token is not valid for this page")),
         }
     }
+}
+
+/// By the library's word; a connection that merely broke is no refusal.
+fn is_too_long(error: &axum::Error) -> bool {
+    error.to_string().contains("too long")
 }
 
 fn invalid(message: String) -> CommandError {
