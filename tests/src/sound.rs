@@ -12,15 +12,11 @@ pub fn tone_file(folder: &Path, hz: u32, rate: u32, seconds: u32) -> PathBuf {
     if path.exists() {
         return path;
     }
-    let spec =
-        hound::WavSpec { channels: 1, sample_rate: rate, bits_per_sample: 16, sample_format: hound::SampleFormat::Int };
-    let mut wav = hound::WavWriter::create(&path, spec).unwrap();
-    for n in 0..rate * seconds {
+    let sample = |n: u32| {
         let phase = TAU * f64::from(hz) * f64::from(n) / f64::from(rate);
-        wav.write_sample((phase.sin() * 0.35 * 32_767.0) as i16).unwrap();
-    }
-    wav.finalize().unwrap();
-    path
+        (phase.sin() * 0.35 * 32_767.0) as i16
+    };
+    write_wav(&path, rate, (0..rate * seconds).map(sample))
 }
 
 /// The same for SIPp, which sends a file as it stands: G.711 µ-law without a header.
@@ -31,6 +27,36 @@ pub fn ulaw_file(folder: &Path, hz: u32, seconds: u32) -> PathBuf {
     let bytes: Vec<u8> = (0..count).map(|n| g711::linear_to_pcmu(sample(n) as i16)).collect();
     std::fs::write(&path, bytes).unwrap();
     path
+}
+
+/// A human voice: the shipped notice, once every four seconds, at the browser's rate.
+pub fn spoken_file(folder: &Path) -> PathBuf {
+    let (rate, channels) = read_wav(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/prompts/en/recorded.wav"));
+    let at = |n: u32| u64::from(n) * u64::from(rate) / u64::from(BROWSER_RATE);
+    let sample = |n: u32| usize::try_from(at(n)).ok().and_then(|n| channels[0].get(n)).copied().unwrap_or(0);
+    write_wav(&folder.join("voice.wav"), BROWSER_RATE, (0..4 * BROWSER_RATE).map(sample))
+}
+
+pub fn silent_file(folder: &Path) -> PathBuf {
+    write_wav(&folder.join("silence.wav"), BROWSER_RATE, (0..BROWSER_RATE).map(|_| 0))
+}
+
+fn write_wav(path: &Path, rate: u32, samples: impl Iterator<Item = i16>) -> PathBuf {
+    let spec =
+        hound::WavSpec { channels: 1, sample_rate: rate, bits_per_sample: 16, sample_format: hound::SampleFormat::Int };
+    let mut wav = hound::WavWriter::create(path, spec).unwrap();
+    samples.for_each(|sample| wav.write_sample(sample).unwrap());
+    wav.finalize().unwrap();
+    path.to_path_buf()
+}
+
+/// The share of 20 ms frames (at 48 kHz) with something to hear, above −45 dBFS.
+pub fn loud_share(samples: &[i16]) -> f64 {
+    let frames = samples.chunks_exact(BROWSER_RATE as usize / 50);
+    let loud = |frame: &&[i16]| {
+        frame.iter().map(|s| f64::from(*s).powi(2)).sum::<f64>() / frame.len() as f64 > 184.0f64.powi(2)
+    };
+    frames.clone().filter(loud).count() as f64 / frames.len().max(1) as f64
 }
 
 /// A WAV file's channels.
