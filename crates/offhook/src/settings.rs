@@ -48,3 +48,83 @@ fn mistakes(config: &ConfigFile) -> Vec<ConfigError> {
     }
     mistakes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use offhook_contract::DaemonKind;
+    use offhook_runtime::health_port;
+
+    /// Each form's sample, and whose health port is its default.
+    const SAMPLES: [(&str, Option<DaemonKind>); 5] = [
+        ("offhook", None),
+        ("control", Some(DaemonKind::Control)),
+        ("sfu", Some(DaemonKind::Sfu)),
+        ("sip", Some(DaemonKind::Sip)),
+        ("recorder", Some(DaemonKind::Recorder)),
+    ];
+
+    /// Keys whose commented lines are examples; `media_threads` depends on the machine.
+    const EXAMPLES: [&str; 14] = [
+        "acme_contact",
+        "acme_domains",
+        "advertised",
+        "ca_file",
+        "certificate",
+        "directory",
+        "key",
+        "media_threads",
+        "node",
+        "numbers",
+        "public_addresses",
+        "secret",
+        "urls",
+        "username",
+    ];
+
+    /// Everything as the daemons read it.
+    fn shown(name: &str, text: &str) -> String {
+        let config = ConfigFile::parse(name, text, []).unwrap();
+        let common = (config.runtime().unwrap(), config.net().unwrap(), config.tls().unwrap());
+        let stored = (config.storage().unwrap(), config.bus().unwrap());
+        let daemons = (
+            offhook_sfu::SfuDaemon::config(&config).unwrap(),
+            offhook_sip::SipGateway::config(&config).unwrap(),
+            offhook_recorder::Recorder::config(&config).unwrap(),
+            offhook_control::Control::config(&config).unwrap(),
+        );
+        format!("{common:?} {stored:?} {daemons:?}")
+    }
+
+    fn key_of(line: &str) -> Option<&str> {
+        let key = line.strip_prefix('#')?.split_once(" = ")?.0;
+        key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_').then_some(key)
+    }
+
+    #[test]
+    fn what_a_sample_shows_as_a_default_is_the_default() {
+        let mut compared = 0;
+        for (sample, kind) in SAMPLES {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../configs/{sample}.toml"));
+            let text = std::fs::read_to_string(path).unwrap();
+            // A whole trunk behind '#' is an example.
+            let text = text.split_once("#[[trunk]]").map_or(text.as_str(), |(before, _)| before);
+            let lines: Vec<&str> = text.lines().collect();
+            let default = shown(sample, text);
+            for (at, line) in lines.iter().enumerate() {
+                let Some(key) = key_of(line).filter(|key| !EXAMPLES.contains(key)) else { continue };
+                compared += 1;
+                if key == "health_listen" {
+                    let address = health_port(kind);
+                    assert!(line.contains(&format!("\"{address}\"")), "{sample}.toml: {line}; it is {address}");
+                    continue;
+                }
+                let mut changed = lines.clone();
+                changed[at] = line.strip_prefix('#').unwrap();
+                let changed = changed.join("\n");
+                assert_eq!(shown(sample, &changed), default, "{sample}.toml: {line}");
+            }
+        }
+        assert!(compared > 60, "{compared}");
+    }
+}

@@ -35,9 +35,52 @@ fn there_is_a_unit_for_each_form_and_it_starts_a_binary_of_that_name() {
     for (name, unit) in units() {
         let binary = name.strip_suffix(".service").unwrap();
         let up = if binary == "offhook" { " up" } else { "" };
-        let expected = format!("/usr/bin/{binary}{up} --config /etc/offhook/offhook.toml");
+        let expected = format!("/usr/bin/{binary}{up} --config /etc/offhook/{}.toml", sample_of(&name));
         assert_eq!(value(&unit, "ExecStart"), expected, "{name}");
         assert_eq!(value(&unit, "Type"), "notify", "{name}");
+    }
+}
+
+/// The configuration of a unit: one for all daemons in one process, one for each that runs alone, for each is a user of
+/// its own on the bus.
+fn sample_of(unit: &str) -> &str {
+    let binary = unit.strip_suffix(".service").unwrap();
+    binary.strip_prefix("offhook-").unwrap_or(binary)
+}
+
+#[test]
+fn every_unit_finds_its_sample_and_its_user_on_the_bus() {
+    let configs = deploy().join("../configs");
+    let nats = std::fs::read_to_string(configs.join("nats-server.conf")).unwrap();
+    let mut users = Vec::new();
+    for (name, unit) in units() {
+        let sample = sample_of(&name);
+        assert!(unit.contains(&format!("configs/{sample}.toml")), "{name} names no sample");
+        let path = configs.join(format!("{sample}.toml"));
+        let config = offhook_runtime::ConfigFile::load(Some(&path)).unwrap();
+        let user = config.bus().unwrap().user;
+        // Alone in one process they meet on no server.
+        assert_eq!(user, if sample == "offhook" { "" } else { sample }, "{name}");
+        assert!(user.is_empty() || nats.contains(&format!("user: \"{user}\", password:")), "{user} is no user");
+        users.push(user);
+    }
+    users.sort();
+    users.dedup();
+    assert_eq!(users.len(), 5);
+}
+
+/// Without an error number systemd kills a process for a call that is not allowed.
+#[test]
+fn a_system_call_that_is_not_allowed_fails_and_the_recorder_may_lower_its_priority() {
+    for (name, unit) in units() {
+        assert_eq!(value(&unit, "SystemCallErrorNumber"), "EPERM", "{name}");
+        let filters: Vec<&str> = unit.lines().filter_map(|line| line.strip_prefix("SystemCallFilter=")).collect();
+        let mut expected = vec!["@system-service", "~@privileged @resources"];
+        if ["offhook.service", "offhook-recorder.service"].contains(&name.as_str()) {
+            expected.push("setpriority");
+        }
+        // The order matters: what is added last stays.
+        assert_eq!(filters, expected, "{name}");
     }
 }
 

@@ -13,7 +13,7 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// Where call-control reaches it, if not at the first address listened on.
     pub advertised: Option<SocketAddr>,
-    /// Where recordings lie; the daemon's data directory if empty.
+    /// Where recordings lie; `recordings` in the daemon's data directory if absent.
     pub directory: Option<PathBuf>,
     pub max_recordings: u32,
     pub grant_ttl: Duration,
