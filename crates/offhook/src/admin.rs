@@ -1,9 +1,9 @@
 //! `offhook tenant|user|number|token`: beside a running call-control or without one, on the same database.
 use crate::cli::{NumberCommand, TenantCommand, TokenCommand, UserCommand};
+use crate::password;
 use anyhow::{Context, Result};
 use offhook_control::admin::{Admin, UserWish};
 use offhook_runtime::ConfigFile;
-use std::io::{BufRead, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -26,7 +26,7 @@ pub fn tenant(path: Option<&Path>, command: TenantCommand) -> Result<ExitCode> {
 pub fn user(path: Option<&Path>, command: UserCommand) -> Result<ExitCode> {
     with_database(path, async |admin, _| match command {
         UserCommand::Add { of, login, extension, name, no_password, admin: is_admin } => {
-            let password = if no_password { None } else { Some(read_password()?) };
+            let password = if no_password { None } else { Some(password::read()?) };
             let name = name.unwrap_or_else(|| login.clone());
             let wish = UserWish { login, name, extension, password, admin: is_admin };
             let user = admin.add_user(&of.tenant, wish).await?;
@@ -109,17 +109,4 @@ fn with_database(path: Option<&Path>, work: impl AsyncFnOnce(&Admin, &ConfigFile
         outcome
     })?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// One line; never an argument, which others could see in the list of processes.
-fn read_password() -> Result<String> {
-    let stdin = std::io::stdin();
-    if stdin.is_terminal() {
-        eprintln!("Password (it is shown as you type; or: offhook user add … < file):");
-    }
-    let mut line = String::new();
-    stdin.lock().read_line(&mut line).context("cannot read the password")?;
-    let password = line.trim_end_matches(['\r', '\n']).to_owned();
-    anyhow::ensure!(password.chars().count() >= 8, "a password has at least 8 characters");
-    Ok(password)
 }

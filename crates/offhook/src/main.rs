@@ -3,6 +3,7 @@
 
 mod admin;
 mod cli;
+mod password;
 mod settings;
 mod up;
 

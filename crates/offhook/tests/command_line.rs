@@ -99,9 +99,63 @@ fn a_tenant_its_user_its_number_and_its_tokens_are_made_and_listed() {
     done(&["number", "add", "--tenant", "acme", "+493012345", "--user", "carol"], "");
     assert!(done(&["number", "list", "--tenant", "acme"], "").contains("+493012345"));
     refused(&["number", "add", "--tenant", "acme", "+493099999", "--user", "nobody"], "");
+    let dave = ["user", "add", "--tenant", "acme", "dave", "--extension", "202", "--no-password", "--admin"];
+    done(&dave, "");
+    let users = done(&["user", "list", "--tenant", "acme"], "");
+    let admins = users.lines().filter(|l| l.contains("admin")).collect::<Vec<_>>();
+    assert!(admins.len() == 1 && admins[0].contains("dave"), "{users}");
+    let again = |user| done(&["number", "add", "--tenant", "acme", "+493012345", "--user", user], "");
+    assert_eq!(again("carol"), "+493012345 was there already, rings 201\n");
+    assert_eq!(again("dave"), "moved +493012345: rings 202, no longer 201\n");
+    assert_eq!(done(&["number", "list", "--tenant", "acme"], "").lines().count(), 1);
+    let help = refused(&["user", "add", "--tenant", "acme", "eve", "--extension", "112", "--no-password"], "");
+    assert!(help.contains("112 is an emergency number"), "{help}");
     assert!(done(&["token", "user", "carol"], "").trim().len() > 40);
     assert!(done(&["token", "key", "--tenant", "acme", "--name", "crm"], "").trim().len() > 20);
+    let keys = done(&["token", "list", "--tenant", "acme"], "");
+    assert!(keys.lines().count() == 1 && keys.contains("ohk_") && keys.trim().ends_with("crm"), "{keys}");
+    let id = keys.split_whitespace().next().unwrap();
+    assert_eq!(done(&["token", "revoke", "--tenant", "acme", id], ""), format!("revoked {id}\n"));
+    assert_eq!(done(&["token", "list", "--tenant", "acme"], ""), "");
+    assert!(refused(&["token", "revoke", "--tenant", "acme", id], "").contains("no such key"));
     refused(&["token", "user", "nobody"], "");
+}
+
+#[test]
+fn a_password_is_not_shown_as_it_is_typed_and_the_terminal_is_as_before() {
+    use rustix::termios::{LocalModes, tcgetattr};
+    use std::io::{BufRead, BufReader, Read};
+    let folder = Folder::new();
+    assert!(folder.run(&["tenant", "add", "acme"]).0);
+    let keyboard = rustix::pty::openpt(rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY).unwrap();
+    rustix::pty::grantpt(&keyboard).unwrap();
+    rustix::pty::unlockpt(&keyboard).unwrap();
+    let name = rustix::pty::ptsname(&keyboard, Vec::new()).unwrap();
+    let terminal = std::fs::File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_offhook"))
+        .args(["user", "add", "--tenant", "acme", "carol", "--extension", "201"])
+        .current_dir(folder.0.path())
+        .stdin(terminal.try_clone().unwrap())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut asked = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut asked).unwrap();
+    assert!(asked.starts_with("Password"), "{asked}");
+    let mut keyboard = std::fs::File::from(keyboard);
+    keyboard.write_all(b"a long password\n").unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(tcgetattr(&terminal).unwrap().local_modes.contains(LocalModes::ECHO));
+    // A mark that is echoed, so that there is something to read.
+    keyboard.write_all(b"after\n").unwrap();
+    let mut shown = String::new();
+    while !shown.contains("after") {
+        let mut some = [0; 64];
+        let n = keyboard.read(&mut some).unwrap();
+        shown.push_str(std::str::from_utf8(&some[..n]).unwrap());
+    }
+    assert!(!shown.contains("password"), "{shown:?}");
 }
 
 #[test]
