@@ -1,12 +1,12 @@
 //! The Announcer: notices and beeps to all legs or one, the hold prompt, and the silence that ends a slot. Everything
 //! of ours in a room leaves on one tick of 20 ms, which runs only while something plays.
-use crate::leg::{Leg, LegKey, Receipt, Sending};
+use crate::leg::{Burst, Leg, LegKey, Receipt, Sending, Unsent};
 use crate::room::RoomKey;
 use crate::shard::{Shard, Timer};
 use crate::slot::{Frame, RunId};
 use crate::time::{MediaNs, ticks};
 use offhook_contract::CodecName;
-use offhook_contract::fact::ConsentKind;
+use offhook_contract::fact::{ConsentKind, TapCloseReason};
 use offhook_media::{Codec, EncodedPrompt};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,6 +17,10 @@ pub const FRAME: Duration = Duration::from_millis(20);
 const CATCH_UP: Duration = Duration::from_millis(200);
 /// A receiver report covering a burst comes within 7.5 s, or never (DESIGN.md §5).
 const RECEIPT_WITHIN: Duration = Duration::from_secs(8);
+/// A connected party may miss one frame in so many of a burst, when the egress is full for a moment; with one more, or
+/// with a frame that could never be sent to it, we were unable to play, and the Tap closes (DESIGN.md §1, Tap). What the
+/// network loses on its way is another matter: see `expire_receipts`.
+const MISSED_ONE_IN: usize = 10;
 /// What we say of the loudness of our own frames (RFC 6464): our prompts are levelled so.
 const LEVEL: u8 = 25;
 /// Late joiners waiting for their notice.
@@ -44,11 +48,13 @@ pub struct Announcement {
     next: usize,
     began: MediaNs,
     run: RunId,
+    /// A frame of it stands in the Tap.
+    taped: bool,
 }
 
 impl Announcement {
     pub const fn new(kind: ConsentKind, prompt: Arc<EncodedPrompt>, audience: Audience) -> Self {
-        Self { kind, prompt, audience, next: 0, began: MediaNs(0), run: 0 }
+        Self { kind, prompt, audience, next: 0, began: MediaNs(0), run: 0, taped: false }
     }
 }
 
@@ -64,7 +70,11 @@ impl Announcements {
         match announcement.kind {
             ConsentKind::Beep => self.beep = Some(announcement),
             ConsentKind::Notice if self.notices.len() < NOTICES_MAX => self.notices.push_back(announcement),
-            ConsentKind::Notice => {}
+            // So many wait for theirs that one for everybody comes sooner to each; nobody is left without.
+            ConsentKind::Notice => {
+                self.notices.retain(|notice| notice.next > 0);
+                self.notices.push_back(Announcement { audience: Audience::All, ..announcement });
+            }
         }
     }
 
@@ -91,10 +101,33 @@ impl Announcements {
 
 /// One frame of an announcement for the legs it is meant for.
 struct Playing {
+    kind: ConsentKind,
     prompt: Arc<EncodedPrompt>,
     audience: Audience,
     frame: usize,
     run: RunId,
+}
+
+/// What became of a frame among the parties who must hear it: those who were connected when the burst began and still are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Handed {
+    /// Nobody is there to hear it: they come back to a notice of their own.
+    ToNobody,
+    ToAll,
+    /// One was passed over, within what may be missed.
+    Missed,
+    /// A burst cannot be played to this one.
+    Failed(LegKey),
+}
+
+impl Handed {
+    const fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Failed(_), _) | (_, Self::ToNobody) => self,
+            (_, Self::Failed(_)) | (Self::ToNobody | Self::ToAll, _) => other,
+            (Self::Missed, _) => self,
+        }
+    }
 }
 
 pub const fn media_codec(codec: CodecName) -> Codec {
@@ -128,7 +161,13 @@ impl Shard {
         room.tick_due = None;
         let at = if now.since(due) > CATCH_UP { now } else { due };
         let announced = self.announce(at, key);
-        let played = self.play_to_legs(at, key, announced.as_ref());
+        let (played, handed) = self.play_to_legs(at, key, announced.as_ref());
+        match handed {
+            Handed::ToAll => self.tape(at, key, announced.as_ref()),
+            Handed::ToNobody => {}
+            Handed::Missed => self.counters.announcer_missed_frames += 1,
+            Handed::Failed(leg) => self.close_tap(now, key, TapCloseReason::AnnouncerFailed, Some(leg)),
+        }
         self.finish_announcement(at.after(FRAME), key);
         let Some(room) = self.rooms.get_mut(key) else { return };
         if played || !room.announcements.is_empty() {
@@ -138,7 +177,7 @@ impl Shard {
         }
     }
 
-    /// Picks the frame of the current announcement and writes it into the Tap.
+    /// Picks the frame of the current announcement.
     fn announce(&mut self, at: MediaNs, key: RoomKey) -> Option<Playing> {
         let serial = self.next_serial();
         let room = self.rooms.get_mut(key)?;
@@ -153,24 +192,34 @@ impl Shard {
                     self.legs.get_mut(*leg).filter(|l| l.is_connected() && current.audience.includes(*leg))
                     && let Some(line) = leg.ears.announcer.as_mut()
                 {
-                    line.in_burst = true;
+                    *line.burst_mut(current.kind) = Some(Burst::default());
                 }
             }
         }
-        if let Some(tap) = room.tap.as_mut() {
-            if frame == 0 {
-                tap.announcement_started(current.kind, at);
-            }
-            tap.announcer_frame(at, &current.prompt, frame);
+        Some(Playing {
+            kind: current.kind,
+            prompt: Arc::clone(&current.prompt),
+            audience: current.audience,
+            frame,
+            run: current.run,
+        })
+    }
+
+    /// Writes a frame into the Tap that was handed to everyone: what stands there was played, nothing else does.
+    fn tape(&mut self, at: MediaNs, key: RoomKey, playing: Option<&Playing>) {
+        let (Some(playing), Some(room)) = (playing, self.rooms.get_mut(key)) else { return };
+        let (Some(tap), Some(current)) = (room.tap.as_mut(), room.announcements.current_mut()) else { return };
+        if !std::mem::replace(&mut current.taped, true) {
+            tap.announcement_started(playing.kind, at);
         }
-        Some(Playing { prompt: Arc::clone(&current.prompt), audience: current.audience, frame, run: current.run })
+        tap.announcer_frame(at, &playing.prompt, playing.frame);
     }
 
     fn finish_announcement(&mut self, end: MediaNs, key: RoomKey) {
         let Some(room) = self.rooms.get_mut(key) else { return };
         let Some(done) = room.announcements.take_finished() else { return };
         let Some(tap) = room.tap.as_mut() else { return };
-        tap.announcement_ended(done.kind, end);
+        tap.announcement_ended(done.kind, end, done.taped);
         let look = tap.next_look(end).min(end);
         room.tap_due = Some(look);
         self.timers.set(look, Timer::Tap(key));
@@ -179,7 +228,7 @@ impl Shard {
         for &leg_key in &room.legs {
             let Some(leg) = self.legs.get_mut(leg_key) else { continue };
             let Some(line) = leg.ears.announcer.as_mut() else { continue };
-            if !done.audience.includes(leg_key) || !std::mem::take(&mut line.in_burst) || !line.confirms {
+            if !done.audience.includes(leg_key) || line.burst_mut(done.kind).take().is_none() {
                 continue;
             }
             line.expect_receipt(Receipt {
@@ -187,15 +236,17 @@ impl Shard {
                 kind: done.kind,
                 last_sequence: line.writer.last_extended(),
                 played_ms,
+                ended: end,
                 until,
             });
             self.timers.set(until, Timer::Receipts(leg_key));
         }
     }
 
-    /// Sends every leg its frame; `false` when nobody has one left.
-    fn play_to_legs(&mut self, at: MediaNs, key: RoomKey, announced: Option<&Playing>) -> bool {
-        let Some(room) = self.rooms.get(key) else { return false };
+    /// Sends every leg its frame; `false` when nobody has one left. And what became of the announcement's.
+    fn play_to_legs(&mut self, at: MediaNs, key: RoomKey, announced: Option<&Playing>) -> (bool, Handed) {
+        let mut handed = Handed::ToNobody;
+        let Some(room) = self.rooms.get(key) else { return (false, handed) };
         let mut more = announced.is_some();
         for &leg_key in &room.legs {
             let Some(leg) = self.legs.get_mut(leg_key) else { continue };
@@ -203,13 +254,13 @@ impl Shard {
             let meant = announced.filter(|playing| playing.audience.includes(leg_key));
             let mut out = Outlet { egress, at, flow: leg_key.index(), sent: 0 };
             match meant {
-                Some(playing) => out.announcement(leg, playing),
+                Some(playing) => handed = handed.and(out.announcement(leg, leg_key, playing)),
                 None => more |= out.own_prompt(leg, &self.options.hold, leg_key),
             }
             more |= out.slot_tails(leg);
             counters.announcer_packets += out.sent;
         }
-        more
+        (more, handed)
     }
 }
 
@@ -222,10 +273,34 @@ struct Outlet<'a> {
 }
 
 impl Outlet<'_> {
-    fn announcement(&mut self, leg: &mut Leg, playing: &Playing) {
-        let Some(codec) = leg.ears.announcer.as_ref().and_then(|line| line.codec) else { return };
-        let Some(payload) = playing.prompt.frame(media_codec(codec), playing.frame) else { return };
-        self.frame(leg, playing.run, codec, playing.frame, payload);
+    fn announcement(&mut self, leg: &mut Leg, key: LegKey, playing: &Playing) -> Handed {
+        let codec = leg.ears.announcer.as_ref().and_then(|line| line.codec);
+        let payload = codec.and_then(|codec| Some((codec, playing.prompt.frame(media_codec(codec), playing.frame)?)));
+        let sent = match payload {
+            Some((codec, payload)) => self.frame(leg, playing.run, codec, playing.frame, payload),
+            None => Err(Unsent::Codec),
+        };
+        let Some(burst) = leg.ears.announcer.as_mut().map(|line| line.burst_mut(playing.kind)) else {
+            return Handed::ToNobody;
+        };
+        match (sent, burst.as_mut()) {
+            // It came when the burst had begun: what it hears of it is not owed to it.
+            (_, None) => Handed::ToNobody,
+            (Ok(()), Some(_)) => Handed::ToAll,
+            (Err(Unsent::NotConnected), Some(_)) => {
+                *burst = None;
+                Handed::ToNobody
+            }
+            (Err(Unsent::Codec), Some(_)) => Handed::Failed(key),
+            (Err(Unsent::Full | Unsent::Late), Some(burst)) => {
+                burst.missed += 1;
+                if burst.missed * MISSED_ONE_IN > playing.prompt.frame_count() {
+                    Handed::Failed(key)
+                } else {
+                    Handed::Missed
+                }
+            }
+        }
     }
 
     /// The hold prompt, or the silence after it; `false` when there is neither.
@@ -236,8 +311,8 @@ impl Outlet<'_> {
             let content = hold.content(media_codec(codec));
             let Some(payload) = content.get(index % content.len().max(1)) else { return false };
             line.hold = Some(index + 1);
-            // A number of its own that no announcement has: serials begin at 1.
-            self.frame(leg, u64::from(key.index()) & 0xff, codec, index, payload);
+            // A number of its own that no announcement has: serials begin at 1. A frame missed is not made up for.
+            let _ = self.frame(leg, u64::from(key.index()) & 0xff, codec, index, payload);
             return true;
         }
         if line.tail == 0 {
@@ -253,7 +328,14 @@ impl Outlet<'_> {
         more
     }
 
-    fn frame(&mut self, leg: &mut Leg, run: RunId, codec: CodecName, index: usize, payload: &[u8]) {
+    fn frame(
+        &mut self,
+        leg: &mut Leg,
+        run: RunId,
+        codec: CodecName,
+        index: usize,
+        payload: &[u8],
+    ) -> Result<(), Unsent> {
         let step = ticks(FRAME, codec.clock_rate_hz()) as u32;
         let frame = Frame {
             run,
@@ -263,7 +345,9 @@ impl Outlet<'_> {
             marker: index == 0,
         };
         let sending = Sending { frame: &frame, level: Some(LEVEL), speaker: 0, payload };
-        self.sent += u64::from(leg.send_on_announcer(self.egress, self.at, self.flow, &sending).is_ok());
+        leg.send_on_announcer(self.egress, self.at, self.flow, &sending)?;
+        self.sent += 1;
+        Ok(())
     }
 
     fn slot_tails(&mut self, leg: &mut Leg) -> bool {

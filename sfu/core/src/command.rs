@@ -257,6 +257,8 @@ pub enum News {
     TapClosed {
         recording: RecordingId,
         reason: TapCloseReason,
+        /// To whom notice or beep could not be played.
+        leg: Option<LegId>,
     },
     Announcement {
         recording: RecordingId,

@@ -18,6 +18,8 @@ counters! {
     received_datagrams,
     forwarded_packets,
     announcer_packets,
+    /// Of a notice or beep, not handed to every party and so not in the Tap.
+    announcer_missed_frames,
     resent_packets,
     reports_sent,
     /// Of no protocol we speak, or cut off.

@@ -101,14 +101,25 @@ pub struct Slot {
 pub struct AnnouncerLine {
     pub writer: SlotWriter,
     pub codec: Option<CodecName>,
-    /// It hears the present announcement from its first frame on.
-    pub in_burst: bool,
+    /// The announcements that it hears from their first frame on. A beep interrupts a notice, which then goes on.
+    beep: Option<Burst>,
+    notice: Option<Burst>,
     /// The next frame of the hold prompt, while it plays.
     pub hold: Option<usize>,
     pub tail: u8,
     pub receipts: VecDeque<Receipt>,
-    /// The other side confirms what it receives.
-    pub confirms: bool,
+    /// When a report last told of new packets on this line, and on another line of the leg.
+    pub heard_at: Option<MediaNs>,
+    pub others_heard_at: Option<MediaNs>,
+    /// Bursts in a row of which nothing arrived although other lines' packets did.
+    pub unheard_bursts: u8,
+}
+
+/// An announcement on its way to one party.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Burst {
+    /// Frames that could not be sent.
+    pub missed: usize,
 }
 
 /// A burst that waits for a receiver report covering it.
@@ -118,6 +129,7 @@ pub struct Receipt {
     pub kind: ConsentKind,
     pub last_sequence: u32,
     pub played_ms: UnixMs,
+    pub ended: MediaNs,
     pub until: MediaNs,
 }
 
@@ -128,16 +140,32 @@ impl Slot {
 }
 
 impl AnnouncerLine {
-    fn new(plan: LinePlan, codec: Option<CodecName>, confirms: bool) -> Self {
+    fn new(plan: LinePlan, codec: Option<CodecName>) -> Self {
         Self {
             writer: SlotWriter::new(plan.ssrc, plan.first_sequence, plan.first_timestamp),
             codec,
-            in_burst: false,
+            beep: None,
+            notice: None,
             hold: None,
             tail: 0,
             receipts: VecDeque::with_capacity(RECEIPTS_MAX),
-            confirms,
+            heard_at: None,
+            others_heard_at: None,
+            unheard_bursts: 0,
         }
+    }
+
+    pub const fn burst_mut(&mut self, kind: ConsentKind) -> &mut Option<Burst> {
+        match kind {
+            ConsentKind::Beep => &mut self.beep,
+            ConsentKind::Notice => &mut self.notice,
+        }
+    }
+
+    /// Nothing is announced any more; whether it was in the middle of something.
+    pub const fn end_bursts(&mut self) -> bool {
+        let (beep, notice) = (self.beep.take(), self.notice.take());
+        beep.is_some() || notice.is_some()
     }
 
     pub fn expect_receipt(&mut self, receipt: Receipt) {
@@ -186,7 +214,7 @@ impl Leg {
                 level_id: plan.received_level_id,
                 names_speaker: false,
                 slots: plan.slots.into_iter().map(Slot::new).collect(),
-                announcer: plan.announcer.map(|line| AnnouncerLine::new(line, codec, true)),
+                announcer: plan.announcer.map(|line| AnnouncerLine::new(line, codec)),
             },
             source_id: plan.source_id,
             report_ssrc: plan.report_ssrc,
@@ -219,7 +247,7 @@ impl Leg {
                 level_id: Some(LINK_LEVEL_EXTENSION_ID),
                 names_speaker: true,
                 slots: plan.slots.into_iter().map(Slot::new).collect(),
-                announcer: Some(AnnouncerLine::new(plan.announcer, plan.codecs.first().copied(), false)),
+                announcer: Some(AnnouncerLine::new(plan.announcer, plan.codecs.first().copied())),
             },
             source_id: plan.source_id,
             report_ssrc: plan.report_ssrc,

@@ -148,7 +148,7 @@ impl Shard {
         }
         if unheard {
             // Without the notice for everyone there is no recording (DESIGN.md §6).
-            self.close_tap(now, room_key, TapCloseReason::AnnouncerFailed, true);
+            self.close_tap(now, room_key, TapCloseReason::AnnouncerFailed, Some(key));
         }
         key
     }
@@ -220,6 +220,8 @@ impl Shard {
         let Some(leg) = self.legs.get_mut(key) else { return };
         if let Some(line) = leg.ears.announcer.as_mut() {
             line.hold = Some(0);
+            // It begins at its first frame again, which would be late in the numbers of the time before.
+            line.writer.rest();
         }
         let room = leg.room;
         self.start_tick(now, room);
@@ -299,7 +301,7 @@ impl Shard {
 
     pub(crate) fn close_room(&mut self, now: MediaNs, id: &RoomId) {
         let Ok(key) = self.room_key(id) else { return };
-        self.close_tap(now, key, TapCloseReason::Requested, false);
+        self.close_tap(now, key, TapCloseReason::Requested, None);
         for leg in self.rooms.get(key).map(|room| room.legs.clone()).unwrap_or_default() {
             self.remove_leg(now, leg);
         }
@@ -341,8 +343,9 @@ impl Shard {
         }
         let Some(room) = self.rooms.get_mut(key) else { return Ok(Reply::Done) };
         for leg in &room.legs {
-            let streams = self.legs.get_mut(*leg).map(|leg| &mut leg.source.streams);
-            streams.into_iter().flatten().for_each(|stream| stream.track = None);
+            let Some(leg) = self.legs.get_mut(*leg) else { continue };
+            leg.source.streams.iter_mut().for_each(|stream| stream.track = None);
+            leg.ears.announcer.iter_mut().for_each(|line| line.unheard_bursts = 0);
         }
         room.tap = Some(Tap::new(plan, now));
         room.tap_due = Some(now);
@@ -354,30 +357,31 @@ impl Shard {
         let Ok(key) = self.room_key(room) else { return };
         let open = self.rooms.get(key).and_then(|room| room.tap.as_ref());
         if open.is_some_and(|tap| tap.recording == *recording) {
-            self.close_tap(now, key, TapCloseReason::Requested, false);
+            self.close_tap(now, key, TapCloseReason::Requested, None);
         }
     }
 
-    /// Tap and beeps end together. `told`: the owner has to hear of it.
-    pub(crate) fn close_tap(&mut self, now: MediaNs, key: RoomKey, reason: TapCloseReason, told: bool) {
+    /// Tap and beeps end together; the owner hears of what it did not ask for. `unheard_by`: to whom nothing could be
+    /// played.
+    pub(crate) fn close_tap(&mut self, now: MediaNs, key: RoomKey, reason: TapCloseReason, unheard_by: Option<LegKey>) {
         let Some(room) = self.rooms.get_mut(key) else { return };
         let Some(tap) = room.tap.take() else { return };
         room.tap_due = None;
         room.announcements.clear();
-        let recording = tap.recording.clone();
-        tap.close(reason, now);
         for leg in &room.legs {
             if let Some(line) = self.legs.get_mut(*leg).and_then(|leg| leg.ears.announcer.as_mut())
-                && std::mem::take(&mut line.in_burst)
+                && line.end_bursts()
                 && line.hold.is_none()
             {
                 line.tail = TRAILING_SILENCE;
             }
         }
         self.start_tick(now, key);
-        if told {
-            self.tell_room(now, key, News::TapClosed { recording, reason });
+        if reason != TapCloseReason::Requested {
+            let leg = unheard_by.and_then(|leg| self.legs.get(leg)).map(|leg| LegId::clone(&leg.id));
+            self.tell_room(now, key, News::TapClosed { recording: tap.recording.clone(), reason, leg });
         }
+        tap.close(reason, now);
     }
 
     pub(crate) fn look_at_tap(&mut self, now: MediaNs, key: RoomKey, due: MediaNs) {
@@ -391,7 +395,7 @@ impl Shard {
         match what {
             Due::Nothing => {}
             Due::Play(announcement) => self.play(now, key, announcement),
-            Due::Close(reason) => self.close_tap(now, key, reason, true),
+            Due::Close(reason) => self.close_tap(now, key, reason, None),
         }
     }
 
@@ -410,6 +414,21 @@ impl Shard {
         self.counters.panics += 1;
         if let Some(key) = self.register.by_address(from, || crate::forward::rtp_ssrc(datagram)) {
             self.end_leg(now, key, HangupCause::InternalError, "a datagram of this leg broke an invariant");
+        }
+    }
+
+    /// The timer that was at work made the shard panic, and will not come again: what it watched over ends, so that no
+    /// Tap outlives its beeps and no leg its checks.
+    pub fn quarantine_timer(&mut self, now: MediaNs) {
+        self.counters.panics += 1;
+        match self.at_work.take() {
+            Some(Timer::Tick(room) | Timer::Tap(room)) => {
+                self.close_tap(now, room, TapCloseReason::AnnouncerFailed, None);
+            }
+            Some(Timer::Consent(leg) | Timer::Dtls(leg) | Timer::Reports(leg) | Timer::Receipts(leg)) => {
+                self.end_leg(now, leg, HangupCause::InternalError, "a timer of this leg broke an invariant");
+            }
+            None => {}
         }
     }
 

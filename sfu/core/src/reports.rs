@@ -5,6 +5,7 @@ use crate::lifecycle::REPORT_EVERY;
 use crate::shard::{Shard, Timer};
 use crate::time::MediaNs;
 use offhook_contract::LegId;
+use offhook_contract::fact::TapCloseReason;
 use offhook_wire_rtp::NtpTime;
 use offhook_wire_rtp::rtcp::{Compound, GenericNack, ReportBlock, RtcpPacket, RtcpWriter};
 use std::net::SocketAddr;
@@ -15,6 +16,8 @@ use std::time::Duration;
 const RESEND_ROUND_TRIP: Duration = Duration::from_millis(80);
 /// Compounds a second of one leg; NACKs for each of 50 packets stay below it.
 const COMPOUNDS_PER_SECOND: u32 = 100;
+/// Bursts in a row of which nothing arrived.
+const UNHEARD_MAX: u8 = 3;
 const CNAME: &str = "offhook";
 /// Room for the SRTCP trailer behind the largest compound of ours.
 const COMPOUND_MAX: usize = 1_200;
@@ -64,16 +67,23 @@ impl Shard {
 
     fn on_report(&mut self, now: MediaNs, key: LegKey, ntp: NtpTime, block: &ReportBlock) {
         let Some(leg) = self.legs.get_mut(key) else { return };
-        if leg.writer_mut(block.ssrc).is_none() {
+        let Some(newer) = leg.writer_mut(block.ssrc).map(|writer| writer.on_report(block.highest_sequence)) else {
             return;
-        }
+        };
         if let Some(trip) = block.round_trip(ntp) {
             leg.round_trip = Some(trip);
         }
         let room = leg.room;
         let id = Arc::clone(&leg.id);
-        let Some(line) = leg.ears.announcer.as_mut().filter(|line| line.writer.ssrc() == block.ssrc) else { return };
-        line.confirms = true;
+        let Some(line) = leg.ears.announcer.as_mut() else { return };
+        if line.writer.ssrc() != block.ssrc {
+            line.others_heard_at = if newer { Some(now) } else { line.others_heard_at };
+            return;
+        }
+        if newer {
+            line.heard_at = Some(now);
+            line.unheard_bursts = 0;
+        }
         // Bursts are in order: the report covers a prefix of them.
         while let Some(receipt) = line.receipts.pop_front_if(|receipt| {
             now < receipt.until && (block.highest_sequence.wrapping_sub(receipt.last_sequence) as i32) >= 0
@@ -91,11 +101,20 @@ impl Shard {
         }
     }
 
+    /// A receipt that did not come is told, and no more: a bad network loses the last packet of a burst, or the report.
+    /// But a party whose reports show that our other lines reach it, and of [`UNHEARD_MAX`] bursts in a row not one
+    /// packet, cannot be played to, and the Tap closes as if we had failed to send.
     pub(crate) fn expire_receipts(&mut self, now: MediaNs, key: LegKey) {
         loop {
             let Some(leg) = self.legs.get_mut(key) else { return };
             let Some(line) = leg.ears.announcer.as_mut() else { return };
             let Some(receipt) = line.receipts.pop_front_if(|receipt| now >= receipt.until) else { return };
+            let since = |moment: Option<MediaNs>| moment.is_some_and(|at| at >= receipt.ended);
+            if !since(line.heard_at) && since(line.others_heard_at) {
+                line.unheard_bursts = line.unheard_bursts.saturating_add(1);
+            }
+            let open = self.rooms.get(leg.room).and_then(|room| room.tap.as_ref());
+            let unheard = line.unheard_bursts >= UNHEARD_MAX && open.is_some_and(|t| t.recording == receipt.recording);
             let news = News::Announcement {
                 recording: receipt.recording,
                 leg: LegId::clone(&leg.id),
@@ -105,6 +124,9 @@ impl Shard {
             };
             let room = leg.room;
             self.tell_room(now, room, news);
+            if unheard {
+                self.close_tap(now, room, TapCloseReason::AnnouncerFailed, Some(key));
+            }
         }
     }
 

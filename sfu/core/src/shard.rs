@@ -89,6 +89,8 @@ pub struct Shard {
     pub(crate) counters: Counters,
     pub(crate) stun_refusals: SourceBuckets,
     pub(crate) report_blocks: Vec<ReportBlock>,
+    /// The timer that is being carried out: who ends if it panics.
+    pub(crate) at_work: Option<Timer>,
     serial: u64,
 }
 
@@ -105,6 +107,7 @@ impl Shard {
             counters: Counters::default(),
             stun_refusals: SourceBuckets::new(STUN_SOURCES, UNAUTHENTICATED_REPLIES, options.secret),
             report_blocks: Vec::with_capacity(16),
+            at_work: None,
             serial: 0,
             options,
         }
@@ -171,6 +174,7 @@ impl Shard {
             && let Some((due, timer)) = self.timers.pop_due(now)
         {
             left -= 1;
+            self.at_work = Some(timer);
             match timer {
                 Timer::Consent(leg) => self.check_consent(now, leg),
                 Timer::Dtls(leg) => self.dtls_timeout(now, leg, due),
@@ -180,6 +184,7 @@ impl Shard {
                 Timer::Tap(room) => self.look_at_tap(now, room, due),
             }
         }
+        self.at_work = None;
     }
 
     /// When [`Self::handle_timeout`] is due. O(1).

@@ -71,6 +71,8 @@ pub struct SlotWriter {
     packets: u32,
     octets: u32,
     reported_packets: u32,
+    /// The highest extended sequence number that the listener has reported.
+    arrived: Option<u32>,
 }
 
 impl SlotWriter {
@@ -87,6 +89,7 @@ impl SlotWriter {
             packets: 0,
             octets: 0,
             reported_packets: 0,
+            arrived: None,
         }
     }
 
@@ -185,6 +188,15 @@ impl SlotWriter {
     /// The extended sequence number of the packet written last, as a receiver report would say it.
     pub const fn last_extended(&self) -> u32 {
         self.next.wrapping_sub(1) as u32
+    }
+
+    /// The listener reports this as the highest that came; whether something came since its last report.
+    pub fn on_report(&mut self, highest: u32) -> bool {
+        let newer = self.arrived.is_none_or(|known| highest.wrapping_sub(known) as i32 > 0);
+        if newer {
+            self.arrived = Some(highest);
+        }
+        newer
     }
 
     /// What a sender report says now (RFC 3550 §6.4.1); `None` when nothing was sent since the one before.

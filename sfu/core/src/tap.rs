@@ -196,15 +196,17 @@ impl Tap {
         self.sink.announcement_started(kind, now);
     }
 
-    /// The first notice to all sets the grid: the first beep when it ends.
-    pub fn announcement_ended(&mut self, kind: ConsentKind, now: MediaNs) {
-        self.sink.announcement_ended(kind, now);
+    /// The first notice to all sets the grid: the first beep when it ends. `taped`: somebody heard it.
+    pub fn announcement_ended(&mut self, kind: ConsentKind, now: MediaNs, taped: bool) {
+        if taped {
+            self.sink.announcement_ended(kind, now);
+        }
         if self.stage == Stage::Notice && kind == ConsentKind::Notice {
             self.stage = Stage::Beeps { due: now };
         }
     }
 
-    /// A frame that the Announcer plays now.
+    /// A frame that the Announcer has just handed to everyone who must hear it.
     pub fn announcer_frame(&mut self, now: MediaNs, prompt: &EncodedPrompt, frame: usize) {
         let (Some(track), Some(payload)) =
             (self.announcer, prompt.frame(crate::announcer::media_codec(TRACK_CODEC), frame))

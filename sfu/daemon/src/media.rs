@@ -164,7 +164,8 @@ impl Worker {
             if self.shard.poll_timeout().is_some_and(|due| due <= now) {
                 let guarded = catch_unwind(AssertUnwindSafe(|| self.shard.handle_timeout(now)));
                 if guarded.is_err() {
-                    self.shard.counters_mut().panics += 1;
+                    // What panicked may do so again while it is ended; the others go on all the same.
+                    let _ = catch_unwind(AssertUnwindSafe(|| self.shard.quarantine_timer(now)));
                 }
             }
             self.flush();

@@ -58,8 +58,9 @@ pub async fn tell(engine: &Engine, bus: &Bus, facts: &FactWriter, output: Output
             tracing::info!(%call, %leg, cause = cause.as_str(), reason, "leg ended");
             facts.keep(context, Fact::LegEnded { leg, cause, sip_status: None }).await;
         }
-        News::TapClosed { recording, reason } => {
-            tracing::warn!(%call, %recording, ?reason, "recording tap closed");
+        News::TapClosed { recording, reason, leg } => {
+            let unheard_by = leg.map(tracing::field::display);
+            tracing::warn!(%call, %recording, ?reason, unheard_by, "recording tap closed");
             engine.tap_closed(&recording);
             facts.keep(context, Fact::TapClosed { recording, reason }).await;
         }

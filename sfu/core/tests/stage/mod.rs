@@ -108,21 +108,31 @@ pub struct Stage {
     pub wire: Vec<(SocketAddr, Vec<u8>)>,
     /// Browsers check every five seconds, as they do.
     pub consent: bool,
+    /// The socket takes nothing: what is sent waits.
+    pub jammed: bool,
 }
 
 impl Stage {
     pub fn new() -> Self {
-        let mut shard = Shard::new(ShardOptions::new(hold(), 7));
+        Self::with_options(ShardOptions::new(hold(), 7))
+    }
+
+    pub fn with_options(options: ShardOptions) -> Self {
+        let mut shard = Shard::new(options);
         let now = MediaNs(START_NS);
         shard.handle_command(now, Command::SetClock { at: now, wall: UnixMs(START_WALL_MS) }).unwrap();
-        Self { shard, now, actors: Vec::new(), outputs: Vec::new(), wire: Vec::new(), consent: true }
+        Self { shard, now, actors: Vec::new(), outputs: Vec::new(), wire: Vec::new(), consent: true, jammed: false }
     }
 
     /// A stage with its room open.
     pub fn with_room(kind: RoomKind) -> Self {
         let mut stage = Self::new();
-        stage.command(Command::OpenRoom { room: room(), kind, context: context(), opened_ms: UnixMs(START_WALL_MS) });
+        stage.open_room(kind);
         stage
+    }
+
+    pub fn open_room(&mut self, kind: RoomKind) {
+        self.command(Command::OpenRoom { room: room(), kind, context: context(), opened_ms: UnixMs(START_WALL_MS) });
     }
 
     pub fn conversation() -> Self {
@@ -254,6 +264,9 @@ impl Stage {
     pub fn settle(&mut self) {
         while let Some(output) = self.shard.poll_output() {
             self.outputs.push(output);
+        }
+        if self.jammed {
+            return;
         }
         let sent: Vec<(SocketAddr, Vec<u8>)> =
             self.shard.transmits().map(|t| (t.path.remote, t.bytes.to_vec())).collect();
