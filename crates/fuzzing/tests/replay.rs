@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use offhook_fuzzing::mutate::{Mutator, dictionary};
 use offhook_fuzzing::{TARGETS, Target};
+use offhook_testkit::length;
 
 const MUTATIONS: usize = 20_000;
-/// With `OFFHOOK_LONG=1`, as `make soak` sets it.
 const MUTATIONS_LONG: usize = 500_000;
 
 fn fuzz_folder() -> PathBuf {
@@ -50,9 +50,8 @@ fn replay(name: &str) {
     }
     let words = fs::read_to_string(fuzz_folder().join("dict").join(format!("{name}.dict"))).unwrap();
     let seeds: Vec<Vec<u8>> = seeds.into_iter().map(|(_, seed)| seed).collect();
-    let long = std::env::var_os("OFFHOOK_LONG").is_some();
     let mut mutator = Mutator::seeded(0x0FF_400C, dictionary(&words));
-    for round in 0..if long { MUTATIONS_LONG } else { MUTATIONS } {
+    for round in 0..length(MUTATIONS, MUTATIONS_LONG) {
         check(target, &format!("mutation {round}"), &mutator.next_input(&seeds));
     }
 }

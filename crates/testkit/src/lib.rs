@@ -1,9 +1,10 @@
 //! What tests share: a virtual clock and network (loss, delay, reordering, duplication, NAT), a relay that does the same
-//! to real datagrams, seeded randomness, and an allocator that counts.
+//! to real datagrams, seeded randomness, an allocator that counts, and the two lengths of a proof.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod alloc;
 pub mod impair;
+pub mod length;
 pub mod nat;
 pub mod network;
 pub mod relay;
@@ -11,6 +12,7 @@ pub mod rng;
 
 pub use alloc::CountingAllocator;
 pub use impair::{Impairment, Impairments};
+pub use length::length;
 pub use nat::{Nat, NatKind};
 pub use network::{Delivery, VirtualNetwork};
 pub use relay::Relay;
