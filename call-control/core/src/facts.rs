@@ -6,7 +6,7 @@ use crate::leg::{PeerMedia, TelephoneMedia};
 use crate::media::activate;
 use crate::recording;
 use crate::rows::{CallEventRow, ConsentRow, ConsentStatus, RecordingOutcome, Write};
-use crate::view::RecordingWord;
+use crate::view::{RecordingTrouble, RecordingWord};
 use offhook_contract::fact::{ConsentKind, TapCloseReason};
 use offhook_contract::{Fact, FactRecord, HangupCause, LegId, RecordingId, UnixMs};
 
@@ -70,10 +70,10 @@ impl Switchboard {
             Fact::TapClosed { recording, reason } => {
                 let reason = match reason {
                     TapCloseReason::Requested => return,
-                    TapCloseReason::AnnouncerFailed => recording::ANNOUNCER_FAILED,
-                    TapCloseReason::RecorderGone => recording::RECORDER_GONE,
+                    TapCloseReason::AnnouncerFailed => RecordingTrouble::AnnouncerFailed,
+                    TapCloseReason::RecorderGone => RecordingTrouble::RecorderGone,
                 };
-                let state = RecordingOutcome::State { state: RecordingWord::Failed, reason: Some(reason.to_owned()) };
+                let state = RecordingOutcome::State { state: RecordingWord::Failed, reason: Some(reason.into()) };
                 outcome(recording, state)
             }
             Fact::SegmentStarted { recording, segment } => {
@@ -84,7 +84,7 @@ impl Switchboard {
                 outcome(recording, RecordingOutcome::Finished { files, segments, duration_ms: *duration_ms })
             }
             Fact::RecordingFailed { recording, reason } => {
-                let reason = Some(reason.clone());
+                let reason = Some(reason.as_str().into());
                 outcome(recording, RecordingOutcome::State { state: RecordingWord::Failed, reason })
             }
             Fact::ConsentPlayed { recording, segment, kind, played_ms } => {

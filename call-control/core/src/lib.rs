@@ -35,5 +35,6 @@ pub use output::{ClientEvent, CommandError, CommandReply, NodeRequest, Output, R
 pub use policy::{Policy, RecordingMode, TrunkRule};
 pub use rows::{CallEventRow, CallRow, ConsentRow, ConsentStatus, LegRow, RecordingOutcome, StoredCall, Write};
 pub use view::{
-    CallView, CallWord, CauseSide, Direction, LegView, LegWord, PartyKind, PartyView, RecordingView, RecordingWord,
+    CallView, CallWord, CauseSide, Direction, LegView, LegWord, PartyKind, PartyView, Reason, RecordingTrouble,
+    RecordingView, RecordingWord,
 };

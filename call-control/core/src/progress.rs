@@ -11,6 +11,7 @@ use crate::leg::{Leg, LegState, Owner};
 use crate::media::{self, Attempt};
 use crate::output::{ClientEvent, CommandError, Output, RefusalCode};
 use crate::recording;
+use crate::view::{Reason, RecordingTrouble};
 use offhook_contract::{CallId, Context, ErrorCode, Event, HangupCause, LegId};
 
 /// Our reply and our next request may overtake each other on the bus.
@@ -103,8 +104,8 @@ fn step_done(
     result: Result<NodeReply, RequestFailure>,
 ) {
     let words = |failure: RequestFailure| match failure {
-        RequestFailure::Unreachable => "the node that should do it cannot be reached".to_owned(),
-        RequestFailure::Refused(error) => error.message,
+        RequestFailure::Unreachable => Reason::from(RecordingTrouble::NodeUnreachable),
+        RequestFailure::Refused(error) => Reason::from(error.message.as_str()),
     };
     match step {
         Step::OpenRoom => media::room_opened(call, desk, now, node, done(result)),

@@ -9,7 +9,7 @@ use crate::leg::{Browser, Leg, LegState, Owner, Party, PeerMedia, Telephone, Tel
 use crate::recording::{Phase, Recording};
 use crate::rows::{CallRow, LegRow, StoredCall};
 use crate::timers::TimerKey;
-use crate::view::{CallWord, LegWord, PartyKind, RecordingWord};
+use crate::view::{CallWord, LegWord, PartyKind, RecordingTrouble, RecordingWord};
 use offhook_contract::{HangupCause, TenantId};
 use std::time::Duration;
 
@@ -107,7 +107,7 @@ fn recording_from(stored: &StoredCall) -> Option<Recording> {
         (RecordingWord::Starting, Some(recorder)) => Phase::Starting { recorder },
         (RecordingWord::Stopping, _) => Phase::Stopping,
         (RecordingWord::Stopped, _) => Phase::Stopped,
-        _ => Phase::Failed { reason: "call-control was restarted before it began".to_owned() },
+        _ => Phase::Failed { reason: RecordingTrouble::Restarted.into() },
     };
     Some(Recording { id, phase, started: stored.call.answered })
 }

@@ -7,7 +7,7 @@ use crate::leg::Leg;
 use crate::output::NodeRequest;
 use crate::rows::{RecordingOutcome, Write};
 use crate::timers::TimerKey;
-use crate::view::{RecordingView, RecordingWord};
+use crate::view::{Reason, RecordingTrouble, RecordingView, RecordingWord};
 use offhook_contract::fact::TapCloseReason;
 use offhook_contract::recorder::{StartRecording, StopRecording};
 use offhook_contract::sfu::{CloseTap, OpenTap, TapOffer};
@@ -37,7 +37,7 @@ pub(crate) enum Phase {
     Stopping,
     Stopped,
     Failed {
-        reason: String,
+        reason: Reason,
     },
 }
 
@@ -55,8 +55,13 @@ impl Recording {
         }
     }
     pub fn view(&self) -> RecordingView {
-        let reason = if let Phase::Failed { reason } = &self.phase { Some(reason.clone()) } else { None };
-        RecordingView { id: self.id.clone(), state: self.word(), started_ms: self.started, reason }
+        let reason = self.reason();
+        let reason_code = reason.as_ref().and_then(|r| r.code);
+        let reason = reason.map(|r| r.sentence);
+        RecordingView { id: self.id.clone(), state: self.word(), started_ms: self.started, reason, reason_code }
+    }
+    fn reason(&self) -> Option<Reason> {
+        if let Phase::Failed { reason } = &self.phase { Some(reason.clone()) } else { None }
     }
 }
 
@@ -71,15 +76,15 @@ fn enter(call: &mut Call, desk: &mut Desk, now: Now, phase: Phase) {
     let before = recording.word();
     recording.phase = phase;
     let (id, word) = (recording.id.clone(), recording.word());
-    let reason = recording.view().reason;
+    let reason = recording.reason();
     if before != word {
         write(call, desk, now, &id, RecordingOutcome::State { state: word, reason });
     }
 }
 
-pub(crate) fn fail(call: &mut Call, desk: &mut Desk, now: Now, reason: impl Into<String>) {
+pub(crate) fn fail(call: &mut Call, desk: &mut Desk, now: Now, reason: impl Into<Reason>) {
     let reason = reason.into();
-    let data = serde_json::json!({ "reason": reason });
+    let data = serde_json::json!({ "reason": reason.sentence, "code": reason.code });
     desk.story(call, now.wall, "recording_failed", None, data);
     enter(call, desk, now, Phase::Failed { reason });
 }
@@ -107,10 +112,10 @@ pub(crate) fn advance(call: &mut Call, desk: &mut Desk, now: Now, wait_is_over: 
     desk.timers.clear(&TimerKey::RecordingDue(call.id.clone()));
     let Some(id) = call.recording.as_ref().map(|r| r.id.clone()) else { return };
     let Some(sfu) = call.open_sfu().cloned() else {
-        return fail(call, desk, now, "the call has no media room");
+        return fail(call, desk, now, RecordingTrouble::NoMediaRoom);
     };
     let Some(recorder) = desk.nodes.least_loaded(DaemonKind::Recorder, &[]) else {
-        return fail(call, desk, now, "no recorder is ready");
+        return fail(call, desk, now, RecordingTrouble::NoRecorder);
     };
     let (node, fingerprint) = (recorder.node.clone(), recorder.certificate_fingerprint.clone().unwrap_or_default());
     write(call, desk, now, &id, RecordingOutcome::Asked { recorder: Some(node.clone()) });
@@ -134,7 +139,7 @@ pub(crate) fn tap_opened(
     desk: &mut Desk,
     now: Now,
     id: &RecordingId,
-    result: Result<TapOffer, String>,
+    result: Result<TapOffer, Reason>,
 ) {
     let wanted = match phase_of(call, id) {
         Some(Phase::OpeningTap { recorder }) if call.is_active() => Some(recorder.clone()),
@@ -152,7 +157,7 @@ pub(crate) fn tap_opened(
         (Ok(_), None) => {
             close_tap(call, desk, id);
             if phase_of(call, id) == Some(&Phase::Stopping) {
-                fail(call, desk, now, "it was stopped before it began");
+                fail(call, desk, now, RecordingTrouble::StoppedEarly);
             }
         }
         (Err(reason), Some(_)) => fail(call, desk, now, reason),
@@ -161,7 +166,7 @@ pub(crate) fn tap_opened(
     }
 }
 
-pub(crate) fn recorder_asked(call: &mut Call, desk: &mut Desk, now: Now, id: &RecordingId, result: Result<(), String>) {
+pub(crate) fn recorder_asked(call: &mut Call, desk: &mut Desk, now: Now, id: &RecordingId, result: Result<(), Reason>) {
     let Err(reason) = result else { return };
     let running = phase_of(call, id).is_some_and(|p| !matches!(p, Phase::Stopped | Phase::Failed { .. }));
     close_tap(call, desk, id);
@@ -188,7 +193,7 @@ pub(crate) fn stop(call: &mut Call, desk: &mut Desk, now: Now) {
     match phase {
         Phase::Waiting => {
             desk.timers.clear(&TimerKey::RecordingDue(call.id.clone()));
-            fail(call, desk, now, "it was stopped before it began");
+            fail(call, desk, now, RecordingTrouble::StoppedEarly);
         }
         Phase::OpeningTap { .. } => enter(call, desk, now, Phase::Stopping),
         Phase::Starting { recorder } | Phase::Recording { recorder } => {
@@ -205,7 +210,7 @@ pub(crate) fn stop(call: &mut Call, desk: &mut Desk, now: Now) {
 pub(crate) fn call_ended(call: &mut Call, desk: &mut Desk, now: Now) {
     let Some((id, phase)) = call.recording.as_ref().map(|r| (r.id.clone(), r.phase.clone())) else { return };
     match phase {
-        Phase::Waiting | Phase::OpeningTap { .. } => fail(call, desk, now, "the call ended before it began"),
+        Phase::Waiting | Phase::OpeningTap { .. } => fail(call, desk, now, RecordingTrouble::CallEndedEarly),
         Phase::Starting { recorder } | Phase::Recording { recorder } => {
             stop_recorder(call, desk, recorder, &id);
             enter(call, desk, now, Phase::Stopping);
@@ -219,7 +224,7 @@ pub(crate) fn room_lost(call: &mut Call, desk: &mut Desk, now: Now) {
     let Some((id, phase)) = call.recording.as_ref().map(|r| (r.id.clone(), r.phase.clone())) else { return };
     if let Phase::Starting { recorder } | Phase::Recording { recorder } = phase {
         stop_recorder(call, desk, recorder, &id);
-        fail(call, desk, now, "the media server that carried the call was lost");
+        fail(call, desk, now, RecordingTrouble::MediaServerLost);
     }
 }
 
@@ -231,9 +236,6 @@ pub(crate) fn segment_started(call: &mut Call, id: &RecordingId, at: UnixMs) {
     }
 }
 
-pub(crate) const ANNOUNCER_FAILED: &str = "the notice or the beep could not be played to every party";
-pub(crate) const RECORDER_GONE: &str = "the recorder was away for too long";
-
 pub(crate) fn tap_closed(call: &mut Call, desk: &mut Desk, now: Now, id: &RecordingId, reason: TapCloseReason) {
     let recorder = match phase_of(call, id) {
         Some(Phase::Starting { recorder } | Phase::Recording { recorder } | Phase::OpeningTap { recorder }) => {
@@ -244,8 +246,8 @@ pub(crate) fn tap_closed(call: &mut Call, desk: &mut Desk, now: Now, id: &Record
     stop_recorder(call, desk, recorder, id);
     match reason {
         TapCloseReason::Requested => enter(call, desk, now, Phase::Stopping),
-        TapCloseReason::AnnouncerFailed => fail(call, desk, now, ANNOUNCER_FAILED),
-        TapCloseReason::RecorderGone => fail(call, desk, now, RECORDER_GONE),
+        TapCloseReason::AnnouncerFailed => fail(call, desk, now, RecordingTrouble::AnnouncerFailed),
+        TapCloseReason::RecorderGone => fail(call, desk, now, RecordingTrouble::RecorderGone),
     }
 }
 
@@ -259,6 +261,6 @@ pub(crate) fn failed(call: &mut Call, desk: &mut Desk, now: Now, id: &RecordingI
     if phase_of(call, id).is_some_and(|p| !matches!(p, Phase::Failed { .. } | Phase::Stopped)) {
         close_tap(call, desk, id);
         // The fact itself is the story's line.
-        enter(call, desk, now, Phase::Failed { reason: reason.to_owned() });
+        enter(call, desk, now, Phase::Failed { reason: reason.into() });
     }
 }

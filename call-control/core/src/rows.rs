@@ -1,7 +1,7 @@
 //! What the core asks to be written, and the calls it is handed back after a restart.
 use crate::ids::{SessionId, UserId};
 use crate::policy::RecordingMode;
-use crate::view::{CallWord, Direction, LegWord, PartyKind, RecordingWord};
+use crate::view::{CallWord, Direction, LegWord, PartyKind, Reason, RecordingWord};
 use offhook_contract::fact::{ConsentKind, FileRow, SegmentRow};
 use offhook_contract::{CallId, HangupCause, LegId, NodeId, RecordingId, TenantId, TrunkName, UnixMs};
 
@@ -79,7 +79,7 @@ pub struct CallEventRow {
 #[derive(Debug, Clone, PartialEq)]
 pub enum RecordingOutcome {
     Asked { recorder: Option<NodeId> },
-    State { state: RecordingWord, reason: Option<String> },
+    State { state: RecordingWord, reason: Option<Reason> },
     Segment { segment: u32 },
     Finished { files: Vec<FileRow>, segments: Vec<SegmentRow>, duration_ms: u64 },
 }

@@ -148,7 +148,72 @@ pub struct RecordingView {
     pub id: RecordingId,
     pub state: RecordingWord,
     pub started_ms: Option<UnixMs>,
+    /// One sentence, for logs and programs; a page has its own words for the code.
     pub reason: Option<String>,
+    pub reason_code: Option<RecordingTrouble>,
+}
+
+/// Why a recording is not there, as far as call-control itself knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordingTrouble {
+    NoMediaRoom,
+    NoRecorder,
+    StoppedEarly,
+    CallEndedEarly,
+    MediaServerLost,
+    AnnouncerFailed,
+    RecorderGone,
+    NodeUnreachable,
+    Restarted,
+}
+
+impl RecordingTrouble {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoMediaRoom => "no_media_room",
+            Self::NoRecorder => "no_recorder",
+            Self::StoppedEarly => "stopped_early",
+            Self::CallEndedEarly => "call_ended_early",
+            Self::MediaServerLost => "media_server_lost",
+            Self::AnnouncerFailed => "announcer_failed",
+            Self::RecorderGone => "recorder_gone",
+            Self::NodeUnreachable => "node_unreachable",
+            Self::Restarted => "restarted",
+        }
+    }
+    const fn sentence(self) -> &'static str {
+        match self {
+            Self::NoMediaRoom => "the call has no media room",
+            Self::NoRecorder => "no recorder is ready",
+            Self::StoppedEarly => "it was stopped before it began",
+            Self::CallEndedEarly => "the call ended before it began",
+            Self::MediaServerLost => "the media server that carried the call was lost",
+            Self::AnnouncerFailed => "the notice or the beep could not be played to every party",
+            Self::RecorderGone => "the recorder was away for too long",
+            Self::NodeUnreachable => "the node that should do it cannot be reached",
+            Self::Restarted => "call-control was restarted before it began",
+        }
+    }
+}
+
+/// A code of ours with its sentence, or what another node said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    pub code: Option<RecordingTrouble>,
+    pub sentence: String,
+}
+
+impl From<RecordingTrouble> for Reason {
+    fn from(trouble: RecordingTrouble) -> Self {
+        Self { code: Some(trouble), sentence: trouble.sentence().to_owned() }
+    }
+}
+
+impl From<&str> for Reason {
+    fn from(sentence: &str) -> Self {
+        Self { code: None, sentence: sentence.to_owned() }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -28,7 +28,7 @@ export type LegState = "ringing" | "early" | "talking" | "held" | "ended";
 export type RecordingMode = "off" | "on_answer" | "on_demand";
 
 export interface Me {
-  user: { id: string; name: string; login: string; extension: string | null };
+  user: { id: string; name: string; login: string; extension: string | null; admin?: boolean };
   tenant: { id: string; name: string };
   features: { emergency_calls: boolean; recording: RecordingMode; outbound_calls: boolean };
 }
@@ -61,7 +61,9 @@ export interface CallRecording {
   id: string;
   state: "starting" | "recording" | "stopping" | "stopped" | "failed";
   started_ms: number | null;
+  /** The server's sentence. `reason_code` is the word for it, where it has one. */
   reason: string | null;
+  reason_code?: string | null;
 }
 
 /** The whole of a call as its own user may see it; sent again at each change. */
@@ -88,7 +90,9 @@ export interface RecordingRow {
   segments: { segment: number; started_ms: number; ended_ms: number | null; gap_ms: number | null }[];
   consent: { kind: string; played_ms: number; segment: number | null }[];
   files: { name: string; bytes: number; sha256: string }[];
+  /** The server's sentence. `reason_code` is the word for it, where it has one. */
   reason: string | null;
+  reason_code?: string | null;
 }
 
 export interface CallRow {

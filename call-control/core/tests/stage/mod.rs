@@ -568,7 +568,7 @@ impl Database {
                     RecordingOutcome::Asked { recorder } => entry.2 = recorder.or(entry.2.take()),
                     RecordingOutcome::State { state, reason } => {
                         if !matches!(entry.0, RecordingWord::Failed | RecordingWord::Stopped) {
-                            (entry.0, entry.1) = (state, reason);
+                            (entry.0, entry.1) = (state, reason.map(|r| r.sentence));
                         }
                     }
                     RecordingOutcome::Segment { .. } => {

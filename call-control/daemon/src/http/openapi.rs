@@ -148,7 +148,7 @@ fn schemas() -> Value {
         "Party": object(&["name", "number:string?"]),
         "Recording": object(&[
             "id", "call_id", "state", "started_ms:integer?", "duration_ms:integer?", "segments:Segment[]",
-            "consent:ConsentEvent[]", "files:File[]", "reason:string?",
+            "consent:ConsentEvent[]", "files:File[]", "reason:string?", "reason_code:string?",
         ]),
         "Segment": object(&["segment:integer", "started_ms:integer", "ended_ms:integer?", "gap_ms:integer"]),
         "ConsentEvent": object(&["kind", "played_ms:integer", "segment:integer?"]),

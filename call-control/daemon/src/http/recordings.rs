@@ -29,6 +29,7 @@ pub struct RecordingView {
     consent: Vec<ConsentView>,
     files: Vec<FileRow>,
     reason: Option<String>,
+    reason_code: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -69,6 +70,7 @@ impl From<StoredRecording> for RecordingView {
             consent: consent.collect(),
             files: recording.files,
             reason: recording.reason,
+            reason_code: recording.reason_code,
         }
     }
 }

@@ -325,7 +325,9 @@ impl Talk {
             Some(Ok(Message::Text(text))) => text,
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => return Ok(()),
             Some(Ok(Message::Binary(_))) => return Err(End::Close(NOT_TEXT, "frames are text")),
-            Some(Err(error)) if is_too_long(&error) => return Err(End::Close(TOO_LONG, "a frame is longer than 64 KiB")),
+            Some(Err(error)) if is_too_long(&error) => {
+                return Err(End::Close(TOO_LONG, "a frame is longer than 64 KiB"));
+            }
             Some(Ok(Message::Close(_))) | Some(Err(_)) | None => return Err(End::Gone),
         };
         let limit = self.app.commands_per_s;

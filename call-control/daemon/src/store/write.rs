@@ -213,13 +213,14 @@ async fn recording_outcome(
         RecordingOutcome::State { state, reason } => {
             // What has failed stays failed, and what has stopped does not run again.
             sqlx::query(
-                "UPDATE recording SET state = $3, reason = COALESCE(reason, $4) \
+                "UPDATE recording SET state = $3, reason = COALESCE(reason, $4), reason_code = COALESCE(reason_code, $5) \
                  WHERE tenant = $1 AND id = $2 AND state NOT IN ('failed', 'stopped')",
             )
             .bind(tenant)
             .bind(id)
             .bind(state.as_str())
-            .bind(reason.clone())
+            .bind(reason.as_ref().map(|r| r.sentence.clone()))
+            .bind(reason.as_ref().and_then(|r| r.code).map(|c| c.as_str().to_owned()))
             .execute(connection)
             .await?;
         }

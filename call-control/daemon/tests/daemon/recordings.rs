@@ -118,9 +118,11 @@ async fn a_failing_announcer_is_said_to_the_page_and_stands_in_the_history() {
     stage.nodes.fact(&call, Fact::TapClosed { recording, reason: TapCloseReason::AnnouncerFailed }).await;
     let view = alice.event("failed", |e| e["data"]["recording"]["state"] == "failed").await;
     assert!(view["data"]["recording"]["reason"].as_str().unwrap().contains("could not be played"));
+    assert_eq!(view["data"]["recording"]["reason_code"], "announcer_failed");
     bob.ok(json!({ "op": "hangup", "call": call })).await;
     let log = stage.log("alice").await;
     assert_eq!((&log[0]["cause"], &log[0]["recordings"][0]["state"]), (&json!("normal"), &json!("failed")));
+    assert_eq!(log[0]["recordings"][0]["reason_code"], "announcer_failed");
 }
 
 #[tokio::test]
@@ -138,4 +140,5 @@ async fn a_refused_notice_is_said_in_words() {
     alice.ok(json!({ "op": "record", "call": call, "on": true })).await;
     let view = alice.event("failed", |e| e["data"]["recording"]["state"] == "failed").await;
     assert_eq!(view["data"]["recording"]["reason"], "bob cannot hear the notice");
+    assert_eq!(view["data"]["recording"]["reason_code"], json!(null), "the SFU's words are all there is");
 }

@@ -272,7 +272,7 @@ async fn what_a_recorder_tells_again_under_a_new_number_counts_once(store: &Stor
 }
 
 async fn recordings_only_move_forward(store: &Store) {
-    let state = |state, reason: Option<&str>| RecordingOutcome::State { state, reason: reason.map(str::to_owned) };
+    let state = |state, reason: Option<&str>| RecordingOutcome::State { state, reason: reason.map(Reason::from) };
     let consent = ConsentRow {
         tenant: tenant("a"),
         call: id("c1"),
@@ -401,7 +401,8 @@ async fn what_is_recorded_outlives_the_retention_of_its_call(store: &Store) {
     };
     let file = FileRow { name: "dual.flac".into(), bytes: 10, sha256: "ab".into() };
     let finished = RecordingOutcome::Finished { files: vec![file], segments: Vec::new(), duration_ms: 1 };
-    let failed = RecordingOutcome::State { state: RecordingWord::Failed, reason: None };
+    let trouble = Some(RecordingTrouble::RecorderGone.into());
+    let failed = RecordingOutcome::State { state: RecordingWord::Failed, reason: trouble };
     let consent = |call: &str, recording: &str| {
         Write::Consent(ConsentRow {
             tenant: tenant("a"),
@@ -433,6 +434,8 @@ async fn what_is_recorded_outlives_the_retention_of_its_call(store: &Store) {
         ended("k4"),
     ];
     store.commit(&[batch(story)]).await.unwrap();
+    let shown = store.recording(&a, &id("rk3")).await.unwrap().unwrap();
+    assert_eq!(shown.reason_code.as_deref(), Some("recorder_gone"));
     let kept = async |name: &str| store.call(&a, None, &id(name)).await.unwrap().is_some();
     store.purge(UnixMs(29 * 86_400_000)).await.unwrap();
     assert!(kept("k4").await, "not yet");

@@ -19,7 +19,7 @@ import { History } from "./history.svelte";
 import { type Preferences, applyAppearance, loadPreferences, savePreferences } from "./preferences";
 import { type Ringing, Sounds } from "./sounds";
 import { Tabs } from "./tabs";
-import { endSentence, isTrouble, refusalSentence, texts } from "./texts";
+import { endSentence, isTrouble, recordingFailed, refusalSentence, refusedSentence, texts } from "./texts";
 
 export type Stage = "starting" | "other_tab" | "signed_out" | "phone";
 
@@ -200,7 +200,7 @@ export class Softphone {
     phone.on("ended", (call) => this.#callEnded(phone, call));
     phone.on("digit", ({ call, digit }) => this.#hearDigit(phone, call, digit));
     phone.on("microphone", ({ error }) => (this.problem = texts.microphone[error.problem]));
-    phone.on("refused", ({ message }) => (this.problem = texts.connection.refused(message)));
+    phone.on("refused", (frame) => (this.problem = refusedSentence(frame)));
     this.#phone = phone;
     this.stage = "phone";
     phone.start();
@@ -250,7 +250,7 @@ export class Softphone {
       who,
       number: who.number ?? (view.parties[0]?.number ?? null),
       sentence: taken ? texts.call.taken : endSentence(end),
-      recording_failed: failed ? recordingFailed(failed.reason) : null,
+      recording_failed: failed ? recordingFailed(failed) : null,
       alarming: failed !== null || isTrouble(view.cause),
     };
     this.#since.delete(call.id);
@@ -317,10 +317,6 @@ export class Softphone {
     this.ended = { who: null, number, sentence, recording_failed: null, alarming: isTrouble(cause) };
     void this.history.refresh();
   }
-}
-
-export function recordingFailed(reason: string | null): string {
-  return reason ? texts.recording.failed_because(reason) : texts.recording.failed;
 }
 
 function ringingFor(calls: Shown[]): Ringing {

@@ -33,7 +33,15 @@ export const texts = {
     reconnecting: "Connection lost. Reconnecting…",
     reconnecting_call: "The connection to the server is lost. Your call goes on, reconnecting…",
     failed: "Signed out",
-    refused: (message: string) => `The server does not accept this phone at the moment: ${message}`,
+    refused: (why: string) => `The server does not accept this phone at the moment: ${why}`,
+    refusals: {
+      hello_timeout: "this page was too slow to say hello. Check the network.",
+      invalid: "this page is older than the server. Reload it.",
+      limit_reached: "too many requests came, or too many pages are open. Close one, or wait a minute.",
+      unauthorized: "the sign-in is no longer valid. Sign in again.",
+      unavailable: "it cannot do that now. Try again in a few minutes.",
+      not_found: "your account is gone. Ask your administrator.",
+    } as Record<string, string>,
   },
 
   dial: {
@@ -106,7 +114,18 @@ export const texts = {
     loading: "Loading the recording…",
     unavailable: "The recording cannot be loaded at the moment.",
     not_ready: "The recording is still being written.",
-    failed_row: (reason: string) => `Not recorded: ${reason}`,
+    failed_row: (reason: string | null) => (reason === null ? "Not recorded." : `Not recorded: ${reason}`),
+    reasons: {
+      no_media_room: "the call has no sound on the server yet",
+      no_recorder: "no recorder is running. Tell your administrator",
+      stopped_early: "it was stopped before it began",
+      call_ended_early: "the call ended before it began",
+      media_server_lost: "the server that carried the sound failed",
+      announcer_failed: "the notice or the beep could not be played to everybody",
+      recorder_gone: "the recorder was away for too long",
+      node_unreachable: "the recorder or the media server cannot be reached",
+      restarted: "the server was restarted before it began",
+    } as Record<string, string>,
     left: (who: string) => `Left: ${who}`,
     right: (who: string) => `Right: ${who}`,
     waveform: "Loudness of both sides over time",
@@ -165,6 +184,7 @@ export const texts = {
       on_demand: "When I press Record",
       on_answer: "Every answered call",
     } satisfies Record<RecordingMode, string>,
+    recording_admin: "Set by an administrator.",
     recording_failed: "The recording setting could not be changed.",
     appearance: "Appearance",
     appearances: { auto: "As the system", light: "Light", dark: "Dark" },
@@ -250,4 +270,19 @@ const refusals: Record<string, string> = {
 
 export function refusalSentence(code: string): string {
   return refusals[code] ?? texts.call.failed;
+}
+
+/** Why a recording is not there: our words for the server's code, or its sentence when the code is new to this page. */
+export function recordingReason(recording: { reason: string | null; reason_code?: string | null }): string | null {
+  return texts.recording.reasons[recording.reason_code ?? ""] ?? recording.reason;
+}
+
+export function recordingFailed(recording: { reason: string | null; reason_code?: string | null }): string {
+  const reason = recordingReason(recording);
+  return reason === null || reason === "" ? texts.recording.failed : texts.recording.failed_because(reason);
+}
+
+/** The same for a page that the server does not let in. */
+export function refusedSentence(frame: { code: string; message: string }): string {
+  return texts.connection.refused(texts.connection.refusals[frame.code] ?? frame.message);
 }
