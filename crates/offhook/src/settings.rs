@@ -102,6 +102,18 @@ mod tests {
     }
 
     #[test]
+    fn the_trunk_in_the_readme_is_accepted() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
+        let readme = std::fs::read_to_string(path).unwrap();
+        let (_, sample) = readme.split_once("```toml\n").unwrap();
+        let (sample, _) = sample.split_once("```").unwrap();
+        let config = ConfigFile::parse("README.md", sample, []).unwrap();
+        assert!(mistakes(&config).is_empty(), "{:?}", mistakes(&config));
+        let trunks = offhook_sip::SipGateway::config(&config).unwrap().trunks;
+        assert!(trunks.len() == 1 && trunks[0].emergency && trunks[0].registration.is_some());
+    }
+
+    #[test]
     fn what_a_sample_shows_as_a_default_is_the_default() {
         let mut compared = 0;
         for (sample, kind) in SAMPLES {
