@@ -471,3 +471,25 @@ fn a_click_to_dial_that_is_not_answered_or_whose_callee_became_busy_ends_with_wo
     s.hang_up("carol", &other);
     s.expect_nothing_left();
 }
+
+/// No call waiting: who talks is busy, is not disturbed, and finds the missed call in the history.
+#[test]
+fn a_colleague_who_talks_is_busy_for_every_second_caller() {
+    let mut s = Stage::new();
+    let talk = s.talking(RecordingMode::Off);
+    s.page("carol");
+    s.page("bob-2");
+    let (before, asked) = (s.told.get("bob").map(Vec::len), s.asked.len());
+    assert_eq!(s.dial_refused("carol", "102").cause, Some(HangupCause::Busy), "a colleague");
+    let rejected = control::IncomingRoute::Reject { cause: HangupCause::Busy };
+    assert_eq!(s.incoming(Some("bob")), rejected, "a telephone");
+    assert_eq!((s.told.get("bob").map(Vec::len), s.asked.len()), (before, asked), "his page hears nothing of it");
+    assert!(!s.told.contains_key("bob-2"), "nor does his other one");
+    let missed = s.db.calls.values().filter(|c| c.callee.as_ref() == Some(&stage::user("bob").id));
+    assert_eq!(missed.filter(|c| c.cause == Some(HangupCause::Busy)).count(), 2);
+    s.hang_up("bob", &talk);
+    let again = s.dial("carol", "102");
+    assert_eq!(s.view("bob").state, CallWord::Ringing, "free again");
+    s.hang_up("carol", &again);
+    s.expect_nothing_left();
+}
