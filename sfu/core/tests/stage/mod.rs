@@ -224,7 +224,7 @@ impl Stage {
                 each_frame(self);
             }
             self.now = self.now.after(ms(1));
-            self.timeouts();
+            self.due();
             if self.consent && self.now.0.is_multiple_of(5_000_000_000) {
                 self.check_all();
             }
@@ -253,7 +253,8 @@ impl Stage {
         }
     }
 
-    fn timeouts(&mut self) {
+    /// Does what is due now.
+    pub fn due(&mut self) {
         while self.shard.poll_timeout().is_some_and(|due| due <= self.now) {
             self.shard.handle_timeout(self.now);
             self.settle();
@@ -278,7 +279,7 @@ impl Stage {
             self.wire.push((to, bytes));
         }
         if self.shard.poll_timeout().is_some_and(|due| due <= self.now) {
-            self.timeouts();
+            self.due();
         }
     }
 
