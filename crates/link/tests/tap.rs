@@ -5,7 +5,7 @@ use offhook_contract::sfu::TapOffer;
 use offhook_contract::{BootId, CallId, CodecName, LegId, RecordingId, RoomId, Secret, TenantId, UnixMs};
 use offhook_link::tap::{TapDialError, TapReadError};
 use offhook_link::*;
-use offhook_testkit::alloc::CountingAllocator;
+use offhook_testkit::{CountingAllocator, Rng, length};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -143,6 +143,33 @@ story!(a_reader_resumes_after_its_last_record_without_loss_or_repetition, TapLim
     let mut second = bench.connect(&offer, 25).await.unwrap();
     until(&mut reader, ReaderState::Attached).await;
     assert_eq!(take(&mut second, 76).await, (26..=101).collect::<Vec<_>>());
+});
+
+story!(a_reader_killed_again_and_again_loses_and_repeats_nothing, TapLimits::default(), bench => {
+    let OpenedTap { mut writer, offer, mut reader } = bench.open("rec");
+    let mut rng = Rng::seeded(0x7A9);
+    // The first record names the recording.
+    let (mut written, mut on_disk) = (1, 0);
+    for round in 0..length(25, 1_000) {
+        let count = rng.below(60);
+        write(&mut writer, count);
+        written += count;
+        let mut tap = bench.connect(&offer, on_disk).await.unwrap();
+        until(&mut reader, ReaderState::Attached).await;
+        let read = rng.below(written - on_disk + 1);
+        let numbers = take(&mut tap, read as usize).await;
+        assert_eq!(numbers, (on_disk + 1..=on_disk + read).collect::<Vec<_>>(), "round {round}");
+        // Of what it has read, a part was on its disk when it was killed.
+        on_disk += rng.below(read + 1);
+        drop(tap);
+        until(&mut reader, ReaderState::Detached).await;
+    }
+    writer.close(ClosedReason::Requested, 1);
+    let mut tap = bench.connect(&offer, on_disk).await.unwrap();
+    let rest = (written - on_disk) as usize;
+    assert_eq!(take(&mut tap, rest).await.last().copied().unwrap_or(on_disk), written);
+    let last = timeout(A_WHILE, tap.next()).await.unwrap().unwrap().unwrap();
+    assert!(matches!(last.record().unwrap(), TapRecord::Closed { reason: ClosedReason::Requested, .. }));
 });
 
 story!(the_newer_of_two_readers_wins, TapLimits::default(), bench => {

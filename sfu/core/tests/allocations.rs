@@ -23,27 +23,22 @@ fn frames(stage: &mut Stage, speakers: &[usize], count: usize) -> Vec<(std::net:
     all
 }
 
-#[test]
-fn a_packet_to_fifty_listeners_and_a_tap_allocates_nothing_and_neither_does_a_repetition() {
-    let mut s = Stage::conversation();
-    let speakers: Vec<usize> = (0..3).map(|n| s.browser(&format!("speaker{n}"))).collect();
-    for n in 0..50 {
-        s.browser(&format!("listener{n}"));
+struct Deaf;
+impl TapSink for Deaf {
+    fn track(&mut self, _: TrackNumber, _: Option<&offhook_contract::LegId>, _: MediaNs) {}
+    fn packet(&mut self, _: &TapPacket<'_>) {}
+    fn track_ended(&mut self, _: TrackNumber, _: MediaNs) {}
+    fn announcement_started(&mut self, _: offhook_contract::fact::ConsentKind, _: MediaNs) {}
+    fn announcement_ended(&mut self, _: offhook_contract::fact::ConsentKind, _: MediaNs) {}
+    fn clock_pair(&mut self, _: MediaNs, _: offhook_contract::UnixMs) {}
+    fn reader(&self) -> ReaderPresence {
+        ReaderPresence::Attached
     }
-    struct Deaf;
-    impl TapSink for Deaf {
-        fn track(&mut self, _: TrackNumber, _: Option<&offhook_contract::LegId>, _: MediaNs) {}
-        fn packet(&mut self, _: &TapPacket<'_>) {}
-        fn track_ended(&mut self, _: TrackNumber, _: MediaNs) {}
-        fn announcement_started(&mut self, _: offhook_contract::fact::ConsentKind, _: MediaNs) {}
-        fn announcement_ended(&mut self, _: offhook_contract::fact::ConsentKind, _: MediaNs) {}
-        fn clock_pair(&mut self, _: MediaNs, _: offhook_contract::UnixMs) {}
-        fn reader(&self) -> ReaderPresence {
-            ReaderPresence::Attached
-        }
-        fn close(self: Box<Self>, _: offhook_contract::fact::TapCloseReason, _: MediaNs) {}
-    }
-    s.command(Command::OpenTap {
+    fn close(self: Box<Self>, _: offhook_contract::fact::TapCloseReason, _: MediaNs) {}
+}
+
+fn open_deaf_tap() -> Command {
+    Command::OpenTap {
         room: room(),
         plan: Box::new(TapPlan {
             recording: recording(),
@@ -52,7 +47,17 @@ fn a_packet_to_fifty_listeners_and_a_tap_allocates_nothing_and_neither_does_a_re
             period: secs(15),
             sink: Box::new(Deaf),
         }),
-    });
+    }
+}
+
+#[test]
+fn a_packet_to_fifty_listeners_and_a_tap_allocates_nothing_and_neither_does_a_repetition() {
+    let mut s = Stage::conversation();
+    let speakers: Vec<usize> = (0..3).map(|n| s.browser(&format!("speaker{n}"))).collect();
+    for n in 0..50 {
+        s.browser(&format!("listener{n}"));
+    }
+    s.command(open_deaf_tap());
     // Slots taken, codecs seen, the notice over.
     s.talk(secs(3), &[(speakers[0], Opus, 1), (speakers[1], Opus, 2), (speakers[2], Pcmu, 3)]);
     let listener = 10;
@@ -81,5 +86,38 @@ fn a_packet_to_fifty_listeners_and_a_tap_allocates_nothing_and_neither_does_a_re
     assert_eq!(s.shard.counters().forwarded_packets - before, 600 * 52);
     assert_eq!(sent, 600 * 52 + 2);
     assert_eq!(s.shard.counters().resent_packets, 2);
+    assert_eq!(allocations, 0);
+}
+
+#[test]
+fn five_seconds_of_a_recorded_call_with_reports_looks_and_held_parties_allocate_nothing() {
+    let mut s = Stage::conversation();
+    let speakers = [s.browser("alice"), s.browser("bob")];
+    let phone = s.link("phone", &[Pcmu]);
+    s.browser("held");
+    s.command(Command::HoldLeg { room: room(), leg: leg("held"), held: true });
+    s.command(open_deaf_tap());
+    // The notice and the first beep are over and their receipts given up; the next beep is 6 s away.
+    s.talk(secs(10), &[(speakers[0], Opus, 1), (speakers[1], Opus, 2), (phone, Pcmu, 3)]);
+    let mut packets = frames(&mut s, &[speakers[0], speakers[1], phone], 260);
+    let (mut now, reports) = (s.now, s.shard.counters().reports_sent);
+    let (mut told, prompts) = (0, s.shard.counters().announcer_packets);
+    let ((), allocations) = CountingAllocator::during(|| {
+        for spoken in packets.chunks_mut(3) {
+            for (from, datagram) in spoken {
+                s.shard.handle_input(now, *from, None, datagram);
+            }
+            now = now.after(ms(20));
+            while s.shard.poll_timeout().is_some_and(|due| due <= now) {
+                s.shard.handle_timeout(now);
+            }
+            s.shard.clear_transmits();
+            while s.shard.poll_output().is_some() {
+                told += 1;
+            }
+        }
+    });
+    assert!(s.shard.counters().reports_sent - reports >= 4 && told >= 4);
+    assert!(s.shard.counters().announcer_packets - prompts >= 250, "the hold prompt");
     assert_eq!(allocations, 0);
 }
