@@ -2,6 +2,7 @@
 use offhook_tests::api::Api;
 use offhook_tests::browser::Options;
 use offhook_tests::stack::Plan;
+use offhook_tests::wait::length;
 use offhook_tests::{Softphone, Stack, sound};
 
 #[test]
@@ -14,8 +15,9 @@ fn two_browsers_hear_each_other_and_both_keep_the_call_in_their_history() {
     alice.wait_active();
     bob.wait_active();
     let from = bob.heard_frames();
-    alice.hear_tone(620, 2.0, 6).assert_only("Alice", 620, &[440, 1_400]);
-    bob.listen_from(from, 8).from_onset(440, 2.0).assert_only("Bob", 440, &[620, 1_400]);
+    let seconds = length(6, 300);
+    alice.hear_tone(620, 2.0, seconds).assert_only("Alice", 620, &[440, 1_400]);
+    bob.listen_from(from, seconds + 2).from_onset(440, 2.0).assert_only("Bob", 440, &[620, 1_400]);
     alice.picture("active");
     alice.hang_up();
     alice.wait_idle();

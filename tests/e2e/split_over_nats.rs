@@ -4,6 +4,7 @@ use offhook_tests::api::Api;
 use offhook_tests::recorded::Recorded;
 use offhook_tests::stack::Plan;
 use offhook_tests::trunk::{TELEPHONE, Trunk};
+use offhook_tests::wait::length;
 use offhook_tests::{Baresip, Softphone, Stack, sound};
 use serde_json::json;
 
@@ -22,10 +23,11 @@ fn a_recorded_telephone_call_survives_twenty_seconds_without_its_bus() {
     let from = alice.heard_frames();
     alice.listen(4);
     stack.nats.as_mut().unwrap().stop();
-    alice.listen(20);
+    let dark = length(20, 120);
+    alice.listen(dark);
     stack.nats.as_mut().unwrap().start_again();
     alice.listen(16);
-    let heard = alice.listen_from(from, 40);
+    let heard = alice.listen_from(from, dark + 20);
     heard.from_onset(620, 1.0).assert_only_after_notice("Alice", 620, &[440]);
     assert_on_grid("Alice's ear", &heard.bursts(1_400), 2);
     alice.hang_up();

@@ -20,6 +20,9 @@ pub fn until_true(what: &str, limit: Duration, mut probe: impl FnMut() -> bool) 
     until(what, limit, || if probe() { Ok(()) } else { Err("not yet".into()) });
 }
 
+/// The long form of a proof, in seconds or times, under `make soak`.
+pub use offhook_testkit::length;
+
 pub const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
