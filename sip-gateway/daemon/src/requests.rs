@@ -89,7 +89,8 @@ impl Gateway {
             caller,
             media: session,
             ring_timeout: Duration::from_millis(u64::from(request.ring_timeout_ms)),
-            max_duration: Some(self.longest(request.max_duration_s)),
+            // Nobody cuts a call for help.
+            max_duration: matches!(request.to, Destination::Number(_)).then(|| self.longest(request.max_duration_s)),
         };
         let sip = match self.command(Command::Dial(dial)) {
             Ok(Some(sip)) => sip,
