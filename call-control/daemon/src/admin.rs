@@ -2,7 +2,8 @@
 use crate::config::{Certificate, Config};
 use crate::passwords;
 use crate::secrets::{SecretError, random};
-use crate::store::{ApiKeyRow, NewNumber, NewUser, NumberRow, Store, StoreError, StoredKey, TenantRow, UserRow};
+use crate::store::{ApiKeyRow, NewNumber, NewUser, Store, StoreError, StoredKey, TenantRow, UserRow};
+pub use crate::store::{NumberRecording, NumberRow};
 use crate::tokens::{self, Tokens};
 use offhook_bus::{new_message_id, wall_now};
 use offhook_contract::dial::NumberError;
@@ -109,20 +110,20 @@ impl Admin {
     }
 
     /// Calls to `number` ring the user with this extension from now on; also what it was before, if the tenant had it.
-    /// `recording` beats the tenant's setting.
     pub async fn put_number(
         &self,
         tenant: &TenantId,
         number: &str,
         extension: &str,
-        recording: Option<RecordingMode>,
+        recording: NumberRecording,
     ) -> Result<(NumberRow, Option<NumberRow>), AdminError> {
         let number = PhoneNumber::try_from(number.replace([' ', '-', '(', ')', '.'], ""))?;
         let user = self.store.user_by_extension(tenant, extension).await?.ok_or(StoreError::Missing("extension"))?;
         let former = self.store.number(tenant, &number).await?;
         let new = NewNumber { number: number.clone(), user: user.id.clone(), recording, created: wall_now() };
         self.store.put_number(tenant, &new).await?;
-        Ok((NumberRow { number, user: user.id, recording }, former))
+        let stored = self.store.number(tenant, &number).await?.ok_or(StoreError::Missing("number"))?;
+        Ok((stored, former))
     }
 
     pub async fn numbers(&self, tenant: &TenantId) -> Result<Vec<NumberRow>, AdminError> {
@@ -187,8 +188,8 @@ impl Admin {
         let Some(user) = self.store.user_by_extension(tenant, extension).await? else { return Ok(()) };
         for number in numbers {
             if self.store.number(tenant, number).await?.is_none() {
-                let new =
-                    NewNumber { number: number.clone(), user: user.id.clone(), recording: None, created: wall_now() };
+                let (number, recording) = (number.clone(), NumberRecording::Keep);
+                let new = NewNumber { number, user: user.id.clone(), recording, created: wall_now() };
                 self.store.put_number(tenant, &new).await?;
             }
         }

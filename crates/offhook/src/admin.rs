@@ -2,7 +2,7 @@
 use crate::cli::{NumberCommand, TenantCommand, TokenCommand, UserCommand};
 use crate::password;
 use anyhow::{Context, Result};
-use offhook_control::admin::{Admin, UserWish};
+use offhook_control::admin::{Admin, NumberRow, UserWish};
 use offhook_runtime::ConfigFile;
 use std::path::Path;
 use std::process::ExitCode;
@@ -50,13 +50,16 @@ pub fn number(path: Option<&Path>, command: NumberCommand) -> Result<ExitCode> {
             let users = admin.users(&of.tenant).await?;
             let known = users.iter().find(|u| u.login == user || u.extension == user);
             let extension = &known.with_context(|| format!("{} has no user {user}", of.tenant))?.extension;
+            let recording = recording.unwrap_or_default();
             let (given, former) = admin.put_number(&of.tenant, &number, extension, recording).await?;
-            let number = given.number.e164();
+            let (number, mode) = (given.number.e164(), shown_mode(&given));
             match former.map(|f| users.iter().find(|u| u.id == f.user).map_or("-".to_owned(), |u| u.extension.clone()))
             {
-                None => println!("added {number}, rings {extension}"),
-                Some(before) if before == *extension => println!("{number} was there already, rings {extension}"),
-                Some(before) => println!("moved {number}: rings {extension}, no longer {before}"),
+                None => println!("added {number}, rings {extension}, recording {mode}"),
+                Some(before) if before == *extension => {
+                    println!("{number} was there already, rings {extension}, recording {mode}");
+                }
+                Some(before) => println!("moved {number}: rings {extension}, no longer {before}, recording {mode}"),
             }
             Ok(())
         }
@@ -64,12 +67,15 @@ pub fn number(path: Option<&Path>, command: NumberCommand) -> Result<ExitCode> {
             let users = admin.users(&of.tenant).await?;
             for row in admin.numbers(&of.tenant).await? {
                 let extension = users.iter().find(|u| u.id == row.user).map_or("-", |u| u.extension.as_str());
-                let recording = row.recording.map_or("(tenant)", |mode| mode.as_str());
-                println!("{:<18} {:<6} {recording}", row.number.e164(), extension);
+                println!("{:<18} {:<6} {}", row.number.e164(), extension, shown_mode(&row));
             }
             Ok(())
         }
     })
+}
+
+fn shown_mode(number: &NumberRow) -> &'static str {
+    number.recording.map_or("as the tenant", |mode| mode.as_str())
 }
 
 pub fn token(path: Option<&Path>, command: TokenCommand) -> Result<ExitCode> {

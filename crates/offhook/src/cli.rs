@@ -1,7 +1,7 @@
 //! What can be typed.
 use clap::{Args, Parser, Subcommand};
 use offhook_contract::TenantId;
-use offhook_control::admin::RecordingMode;
+use offhook_control::admin::{NumberRecording, RecordingMode};
 use std::path::PathBuf;
 
 /// Self-hosted telephony: browsers, SIP trunks, recording with consent.
@@ -147,9 +147,10 @@ pub enum NumberCommand {
         /// Login or extension
         #[arg(long)]
         user: String,
-        /// Beats the tenant's setting: off, on_answer or on_demand
-        #[arg(long, value_parser = recording)]
-        recording: Option<RecordingMode>,
+        /// Beats the tenant's setting: off, on_answer or on_demand; inherit follows the tenant again
+        /// [default: a number that is there keeps what it has, a new one follows the tenant]
+        #[arg(long, value_parser = number_recording)]
+        recording: Option<NumberRecording>,
     },
     /// Lists a tenant's numbers
     List {
@@ -186,6 +187,14 @@ pub enum TokenCommand {
 
 fn recording(text: &str) -> Result<RecordingMode, String> {
     RecordingMode::parse(text).ok_or_else(|| "expected off, on_answer or on_demand".to_owned())
+}
+
+fn number_recording(text: &str) -> Result<NumberRecording, String> {
+    match (text, RecordingMode::parse(text)) {
+        ("inherit", _) => Ok(NumberRecording::Inherit),
+        (_, Some(mode)) => Ok(NumberRecording::Set(mode)),
+        (_, None) => Err("expected off, on_answer, on_demand or inherit".to_owned()),
+    }
 }
 
 #[cfg(test)]

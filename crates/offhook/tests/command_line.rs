@@ -104,10 +104,6 @@ fn a_tenant_its_user_its_number_and_its_tokens_are_made_and_listed() {
     let users = done(&["user", "list", "--tenant", "acme"], "");
     let admins = users.lines().filter(|l| l.contains("admin")).collect::<Vec<_>>();
     assert!(admins.len() == 1 && admins[0].contains("dave"), "{users}");
-    let again = |user| done(&["number", "add", "--tenant", "acme", "+493012345", "--user", user], "");
-    assert_eq!(again("carol"), "+493012345 was there already, rings 201\n");
-    assert_eq!(again("dave"), "moved +493012345: rings 202, no longer 201\n");
-    assert_eq!(done(&["number", "list", "--tenant", "acme"], "").lines().count(), 1);
     let help = refused(&["user", "add", "--tenant", "acme", "eve", "--extension", "112", "--no-password"], "");
     assert!(help.contains("112 is an emergency number"), "{help}");
     assert!(done(&["token", "user", "carol"], "").trim().len() > 40);
@@ -119,6 +115,29 @@ fn a_tenant_its_user_its_number_and_its_tokens_are_made_and_listed() {
     assert_eq!(done(&["token", "list", "--tenant", "acme"], ""), "");
     assert!(refused(&["token", "revoke", "--tenant", "acme", id], "").contains("no such key"));
     refused(&["token", "user", "nobody"], "");
+}
+
+#[test]
+fn a_number_that_moves_keeps_its_recording_setting_until_another_is_named() {
+    let folder = Folder::new();
+    assert!(folder.run(&["tenant", "add", "acme", "--recording", "on_answer"]).0);
+    for (login, extension) in [("carol", "201"), ("dave", "202")] {
+        let line = ["user", "add", "--tenant", "acme", login, "--extension", extension, "--no-password"];
+        assert!(folder.run(&line).0);
+    }
+    let give = |user, more: &[&str]| {
+        let line = [&["number", "add", "--tenant", "acme", "+493012345", "--user", user], more].concat();
+        let (fine, out, err) = folder.run(&line);
+        if fine { out } else { err }
+    };
+    assert_eq!(give("carol", &["--recording", "off"]), "added +493012345, rings 201, recording off\n");
+    assert_eq!(give("carol", &[]), "+493012345 was there already, rings 201, recording off\n");
+    assert_eq!(give("dave", &[]), "moved +493012345: rings 202, no longer 201, recording off\n");
+    let listed = || folder.run(&["number", "list", "--tenant", "acme"]).1;
+    assert!(listed().lines().count() == 1 && listed().trim().ends_with("202    off"), "{}", listed());
+    assert!(give("dave", &["--recording", "inherit"]).ends_with("rings 202, recording as the tenant\n"));
+    assert!(listed().trim().ends_with("as the tenant"), "{}", listed());
+    assert!(give("dave", &["--recording", "never"]).contains("off, on_answer, on_demand or inherit"));
 }
 
 #[test]

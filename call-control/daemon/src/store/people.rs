@@ -50,11 +50,22 @@ pub struct NumberRow {
     pub recording: Option<RecordingMode>,
 }
 
+/// What becomes of a number's recording setting when it is given to a user.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum NumberRecording {
+    /// A number that was there keeps its own; a new one follows the tenant.
+    #[default]
+    Keep,
+    /// As the tenant has it.
+    Inherit,
+    Set(RecordingMode),
+}
+
 #[derive(Debug, Clone)]
 pub struct NewNumber {
     pub number: PhoneNumber,
     pub user: UserId,
-    pub recording: Option<RecordingMode>,
+    pub recording: NumberRecording,
     pub created: UnixMs,
 }
 
@@ -215,19 +226,26 @@ impl Store {
         row.as_ref().map(user_row).transpose()
     }
 
-    /// Gives a number to a user; one that the tenant has already moves to this user.
+    /// Gives a number to a user; one that the tenant has already moves to this user. A move says nothing about
+    /// recording: what was set stays until it is set anew.
     pub async fn put_number(&self, tenant: &TenantId, number: &NewNumber) -> Result<(), StoreError> {
         self.user(tenant, &number.user).await?.ok_or(StoreError::Missing("user"))?;
+        let (mode, says) = match number.recording {
+            NumberRecording::Keep => (None, false),
+            NumberRecording::Inherit => (None, true),
+            NumberRecording::Set(mode) => (Some(mode.as_str().to_owned()), true),
+        };
         sqlx::query(
             "INSERT INTO number (tenant, number, user_id, recording_mode, created_ms) VALUES ($1, $2, $3, $4, $5) \
              ON CONFLICT (tenant, number) DO UPDATE SET user_id = excluded.user_id, \
-             recording_mode = excluded.recording_mode",
+             recording_mode = CASE WHEN $6 = 1 THEN excluded.recording_mode ELSE number.recording_mode END",
         )
         .bind(tenant.as_str())
         .bind(number.number.e164())
         .bind(number.user.as_str())
-        .bind(number.recording.map(|m| m.as_str().to_owned()))
+        .bind(mode)
         .bind(i64_of(number.created.0))
+        .bind(i64::from(says))
         .execute(&self.write)
         .await?;
         Ok(())

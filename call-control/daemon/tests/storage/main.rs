@@ -146,12 +146,20 @@ async fn people(store: &Store) {
     let new = NewNumber {
         number: number.clone(),
         user: alice.id.clone(),
-        recording: Some(RecordingMode::OnAnswer),
+        recording: NumberRecording::Set(RecordingMode::Off),
         created: UnixMs(3),
     };
-    store.put_number(&a, &NewNumber { recording: None, ..new.clone() }).await.unwrap();
-    store.put_number(&a, &new).await.unwrap();
-    assert_eq!(store.number(&a, &number).await.unwrap().unwrap().recording, Some(RecordingMode::OnAnswer));
+    for (said, kept) in [
+        (NumberRecording::Keep, None),
+        (NumberRecording::Set(RecordingMode::OnAnswer), Some(RecordingMode::OnAnswer)),
+        (NumberRecording::Set(RecordingMode::Off), Some(RecordingMode::Off)),
+        (NumberRecording::Keep, Some(RecordingMode::Off)),
+        (NumberRecording::Inherit, None),
+        (NumberRecording::Set(RecordingMode::OnAnswer), Some(RecordingMode::OnAnswer)),
+    ] {
+        store.put_number(&a, &NewNumber { recording: said, ..new.clone() }).await.unwrap();
+        assert_eq!(store.number(&a, &number).await.unwrap().unwrap().recording, kept, "after {said:?}");
+    }
     assert_eq!(store.number(&b, &number).await.unwrap(), None, "another tenant's number");
     assert_eq!(store.numbers(&a).await.unwrap().len(), 1);
     store.set_recording_mode(&a, RecordingMode::Off).await.unwrap();
