@@ -5,7 +5,7 @@ use crate::finalise::Finalisers;
 use crate::http::{self, FileServer, Grants};
 use crate::serve::Desk;
 use crate::session::{Command, Figures, Shared};
-use crate::store::{Active, Store, StoreError, with_source};
+use crate::store::{Active, Store, with_source};
 use offhook_bus::{Bus, Outbox, Target, wall_now};
 use offhook_contract::node::NodeState;
 use offhook_contract::{BootId, DaemonKind, NodeId, NodeRow};
@@ -81,7 +81,7 @@ impl Daemon for Recorder {
             refused: deps.metrics.counter("recordings_refused_total", "Recordings that were not begun."),
             draining: false,
         };
-        go_on(&mut desk).await.map_err(|error| StartError::new("go on with unfinished recordings", error))?;
+        go_on(&mut desk).await;
         Ok(Self {
             desk,
             bus: deps.bus,
@@ -144,27 +144,36 @@ fn first_row(node: &NodeId, boot: &BootId, config: &Config, fingerprint: &str) -
 }
 
 /// Every recording that the last life left unfinished is resumed, or finished if its Tap is over. Failed ones are tried
-/// again.
-async fn go_on(desk: &mut Desk) -> Result<(), StoreError> {
-    for active in desk.shared.store.unfinished()? {
+/// again when there is room for them: on a full disk they would fail once more. Nothing here keeps the recorder from
+/// starting.
+async fn go_on(desk: &mut Desk) {
+    for active in desk.shared.store.unfinished() {
         let recording = match recovered(desk, &active).await {
             Ok(recovered) => recover(active, recovered, desk.shared.started.elapsed()),
             Err(reason) => unrecoverable(active, &reason, desk.shared.started.elapsed()),
         };
         desk.run(recording);
     }
-    for active in desk.shared.store.take_up_failed()? {
+    let free = desk.shared.store.check_free(desk.config.min_free_bytes, desk.config.min_free_percent);
+    if let Err(full) = free {
+        tracing::warn!(%full, "failed recordings are not tried again at this start");
+        return;
+    }
+    for active in desk.shared.store.take_up_failed() {
         match recovered(desk, &active).await {
             Ok(recovered) if recovered.packets > 0 => {
                 tracing::info!(call = %active.plan.call, recording = %active.plan.recording, "a failed recording is tried again");
                 desk.run(Recording::retry(active.plan, recovered, desk.shared.started.elapsed()));
             }
             // Its failure was told; without audio there is nothing to try.
-            Ok(_) => desk.shared.store.forget(&active.plan.recording, true)?,
+            Ok(_) => {
+                if let Err(error) = desk.shared.store.forget(&active.plan.recording, true) {
+                    tracing::error!(recording = %active.plan.recording, error = %with_source(&error), "a failed recording cannot be put back");
+                }
+            }
             Err(reason) => desk.run(unrecoverable(active, &reason, desk.shared.started.elapsed())),
         }
     }
-    Ok(())
 }
 
 /// Its files put in order, or why that cannot be.

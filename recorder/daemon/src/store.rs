@@ -136,39 +136,56 @@ impl Store {
         self.root.join("active").join(format!("{recording}.json"))
     }
 
-    /// Every recording that is not finished. One that cannot be read is named in the log and put aside.
-    pub fn unfinished(&self) -> Result<Vec<Active>, StoreError> {
+    /// Every recording that is not finished. One that cannot be read is named in the log and put aside; nothing that one
+    /// of them is in the way of keeps the others from going on.
+    pub fn unfinished(&self) -> Vec<Active> {
         let mut found = Vec::new();
-        for path in json_in(&self.root.join("active"))? {
-            match read_whole::<Active>(&path) {
-                Ok(active) => found.push(active),
-                Err(error) => {
-                    tracing::error!(path = %path.display(), error = %with_source(&error), "an unfinished recording cannot be read");
-                    if let (StoreError::Content { .. }, Some(name)) = (&error, path.file_name()) {
-                        put_in_place(&path, &self.root.join("failed").join(name))?;
-                    }
+        for path in json_in(&self.root.join("active")) {
+            let error = match read_whole::<Active>(&path) {
+                Ok(active) => {
+                    found.push(active);
+                    continue;
                 }
+                Err(error) => error,
+            };
+            tracing::error!(path = %path.display(), error = %with_source(&error), "an unfinished recording cannot be read");
+            if let (StoreError::Content { .. }, Some(name)) = (&error, path.file_name())
+                && let Err(error) = put_in_place(&path, &self.root.join("failed").join(name))
+            {
+                tracing::error!(path = %path.display(), error = %with_source(&error), "it cannot be put aside");
             }
         }
-        Ok(found)
+        found
     }
 
     /// Takes failed recordings up again, a few at a start and each a few times: what was in their way (a full disk) may
-    /// be gone. They count as unfinished from here on.
-    pub fn take_up_failed(&self) -> Result<Vec<Active>, StoreError> {
+    /// be gone. They count as unfinished from here on. One that cannot be taken up stays for a later start.
+    pub fn take_up_failed(&self) -> Vec<Active> {
         let mut taken = Vec::new();
-        for path in json_in(&self.root.join("failed"))? {
+        for path in json_in(&self.root.join("failed")) {
             // What cannot be read was named when it was put here.
             let Ok(active) = read_whole::<Active>(&path) else { continue };
-            if taken.len() >= RETRIED_AT_A_START || active.retries >= MAX_RETRIES {
+            if active.retries >= MAX_RETRIES {
                 continue;
             }
-            let active = Active { retries: active.retries + 1, ..active };
-            write_whole(&path, &active)?;
-            put_in_place(&path, &self.active_file(&active.plan.recording))?;
-            taken.push(active);
+            if taken.len() >= RETRIED_AT_A_START {
+                break;
+            }
+            match self.take_up(&path, active) {
+                Ok(active) => taken.push(active),
+                Err(error) => {
+                    tracing::error!(path = %path.display(), error = %with_source(&error), "a failed recording cannot be tried again");
+                }
+            }
         }
-        Ok(taken)
+        taken
+    }
+
+    fn take_up(&self, path: &Path, active: Active) -> Result<Active, StoreError> {
+        let active = Active { retries: active.retries + 1, ..active };
+        write_whole(path, &active)?;
+        put_in_place(path, &self.active_file(&active.plan.recording))?;
+        Ok(active)
     }
 
     /// Puts the files of a dead recorder in order and says how to go on.
@@ -247,11 +264,18 @@ impl Store {
     }
 }
 
-fn json_in(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    let listing = fs::read_dir(directory);
-    let listing = listing.map_err(|source| StoreError::File { path: directory.to_owned(), source })?;
-    let paths = listing.flatten().map(|entry| entry.path());
-    Ok(paths.filter(|path| path.extension().is_some_and(|extension| extension == "json")).collect())
+/// Nothing, and a word in the log, when the directory cannot be listed.
+fn json_in(directory: &Path) -> Vec<PathBuf> {
+    match fs::read_dir(directory) {
+        Ok(listing) => {
+            let paths = listing.flatten().map(|entry| entry.path());
+            paths.filter(|path| path.extension().is_some_and(|extension| extension == "json")).collect()
+        }
+        Err(error) => {
+            tracing::error!(path = %directory.display(), %error, "the recordings of the last life cannot be listed");
+            Vec::new()
+        }
+    }
 }
 
 fn claim(path: &Path) -> Result<Claim, StoreError> {

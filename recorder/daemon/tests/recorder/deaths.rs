@@ -279,3 +279,57 @@ async fn a_recording_whose_final_files_failed_is_finished_at_a_later_start() {
     assert_eq!(names(data.path(), "index"), ["rec-1.json"]);
     assert_eq!(read_flac(&directory_of(data.path(), NAME).join("recording.flac")).rate, 48_000);
 }
+
+/// A failed recording of three seconds: what is in the way of its final files.
+async fn leave_one_failed(data: &Path, taps: &TapForm) -> std::path::PathBuf {
+    let hub = hub(taps).await;
+    let mut rig = Rig::start(data, taps).await;
+    let mut tap = open(&hub, NAME, &rig.fingerprint);
+    rig.record(tap.offer.clone(), "caller").await.unwrap();
+    Talk::begin(&mut tap).speak(&mut tap, 3);
+    rig.fact(|fact| matches!(fact, Fact::SegmentStarted { segment: 1, .. }).then_some(())).await;
+    let in_the_way = directory_of(data, NAME).join("recording.flac.part");
+    std::fs::create_dir(&in_the_way).unwrap();
+    close(tap, 3 * SECOND);
+    rig.fact(crate::rig::failed).await;
+    end(rig).await;
+    in_the_way
+}
+
+#[tokio::test]
+async fn a_failed_recording_that_cannot_be_taken_up_keeps_no_recorder_from_starting() {
+    let data = tempfile::tempdir().unwrap();
+    let taps = TapForm::InProcess(InProcessTaps::default());
+    let in_the_way = leave_one_failed(data.path(), &taps).await;
+    std::fs::remove_dir(&in_the_way).unwrap();
+    // One that cannot be written again, beside one that can; and nonsense nobody can put aside.
+    let failed = data.path().join("recordings/failed");
+    let entry = std::fs::read_to_string(failed.join("rec-1.json")).unwrap();
+    std::fs::write(failed.join("rec-2.json"), entry.replace("rec-1", "rec-2")).unwrap();
+    std::fs::create_dir(failed.join("rec-2.part")).unwrap();
+    std::fs::create_dir(failed.join("nonsense.json")).unwrap();
+    std::fs::write(data.path().join("recordings/active/nonsense.json"), "{").unwrap();
+    let mut next = Rig::start(data.path(), &taps).await;
+    next.fact(crate::rig::finished).await;
+    end(next).await;
+    assert_eq!(names(data.path(), "index"), ["rec-1.json"]);
+    assert!(names(data.path(), "failed").contains(&"rec-2.json".to_owned()), "it stays for a later start");
+}
+
+#[tokio::test]
+async fn on_a_full_disk_no_failed_recording_is_tried_again_and_no_try_is_lost() {
+    let data = tempfile::tempdir().unwrap();
+    let taps = TapForm::InProcess(InProcessTaps::default());
+    let in_the_way = leave_one_failed(data.path(), &taps).await;
+    std::fs::remove_dir(&in_the_way).unwrap();
+    for _ in 0..4 {
+        let full = "[recorder]\nlisten = \"127.0.0.1:0\"\nmin_free_mib = 1000000000000\nmin_free_percent = 0\n";
+        let rig = Rig::start_raw(data.path(), &taps, full).await;
+        end(rig).await;
+        assert_eq!((names(data.path(), "active").len(), names(data.path(), "failed").len()), (0, 1));
+    }
+    let mut roomy = Rig::start(data.path(), &taps).await;
+    roomy.fact(crate::rig::finished).await;
+    end(roomy).await;
+    assert_eq!(names(data.path(), "index"), ["rec-1.json"]);
+}
