@@ -108,24 +108,37 @@ struct Playing {
     run: RunId,
 }
 
-/// What became of a frame among the parties who must hear it: those who were connected when the burst began and still are.
+/// What became of a frame for one of those who must hear it: who was connected when the burst began and still is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Handed {
-    /// Nobody is there to hear it: they come back to a notice of their own.
-    ToNobody,
-    ToAll,
-    /// One was passed over, within what may be missed.
+enum Fate {
+    /// It is not owed the frame: it comes back to a notice of its own.
+    NotOwed,
+    Heard,
+    /// Passed over, within what may be missed.
     Missed,
     /// A burst cannot be played to this one.
-    Failed(LegKey),
+    Failed,
+}
+
+/// What became of a frame among all of them.
+#[derive(Debug, Default, Clone, Copy)]
+struct Handed {
+    heard: u64,
+    missed: u64,
+    /// One to whom the burst cannot be played.
+    failed: Option<LegKey>,
 }
 
 impl Handed {
-    const fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Failed(_), _) | (_, Self::ToNobody) => self,
-            (_, Self::Failed(_)) | (Self::ToNobody | Self::ToAll, _) => other,
-            (Self::Missed, _) => self,
+    fn count(&mut self, leg: LegKey, fate: Fate) {
+        match fate {
+            Fate::NotOwed => {}
+            Fate::Heard => self.heard += 1,
+            Fate::Missed => self.missed += 1,
+            Fate::Failed => {
+                self.missed += 1;
+                self.failed = self.failed.or(Some(leg));
+            }
         }
     }
 }
@@ -162,11 +175,12 @@ impl Shard {
         let at = if now.since(due) > CATCH_UP { now } else { due };
         let announced = self.announce(at, key);
         let (played, handed) = self.play_to_legs(at, key, announced.as_ref());
-        match handed {
-            Handed::ToAll => self.tape(at, key, announced.as_ref()),
-            Handed::ToNobody => {}
-            Handed::Missed => self.counters.announcer_missed_frames += 1,
-            Handed::Failed(leg) => self.close_tap(now, key, TapCloseReason::AnnouncerFailed, Some(leg)),
+        self.counters.announcer_missed_frames += handed.missed;
+        if handed.heard > 0 {
+            self.tape(at, key, announced.as_ref());
+        }
+        if let Some(leg) = handed.failed {
+            self.close_tap(now, key, TapCloseReason::AnnouncerFailed, Some(leg));
         }
         self.finish_announcement(at.after(FRAME), key);
         let Some(room) = self.rooms.get_mut(key) else { return };
@@ -205,7 +219,8 @@ impl Shard {
         })
     }
 
-    /// Writes a frame into the Tap that was handed to everyone: what stands there was played, nothing else does.
+    /// Writes a frame into the Tap that somebody was handed: what stands there was played, and what was played stands
+    /// there. One party's full egress makes no hole in what the others heard.
     fn tape(&mut self, at: MediaNs, key: RoomKey, playing: Option<&Playing>) {
         let (Some(playing), Some(room)) = (playing, self.rooms.get_mut(key)) else { return };
         let (Some(tap), Some(current)) = (room.tap.as_mut(), room.announcements.current_mut()) else { return };
@@ -245,7 +260,7 @@ impl Shard {
 
     /// Sends every leg its frame; `false` when nobody has one left. And what became of the announcement's.
     fn play_to_legs(&mut self, at: MediaNs, key: RoomKey, announced: Option<&Playing>) -> (bool, Handed) {
-        let mut handed = Handed::ToNobody;
+        let mut handed = Handed::default();
         let Some(room) = self.rooms.get(key) else { return (false, handed) };
         let mut more = announced.is_some();
         for &leg_key in &room.legs {
@@ -254,7 +269,7 @@ impl Shard {
             let meant = announced.filter(|playing| playing.audience.includes(leg_key));
             let mut out = Outlet { egress, at, flow: leg_key.index(), sent: 0 };
             match meant {
-                Some(playing) => handed = handed.and(out.announcement(leg, leg_key, playing)),
+                Some(playing) => handed.count(leg_key, out.announcement(leg, playing)),
                 None => more |= out.own_prompt(leg, &self.options.hold, leg_key),
             }
             more |= out.slot_tails(leg);
@@ -273,7 +288,7 @@ struct Outlet<'a> {
 }
 
 impl Outlet<'_> {
-    fn announcement(&mut self, leg: &mut Leg, key: LegKey, playing: &Playing) -> Handed {
+    fn announcement(&mut self, leg: &mut Leg, playing: &Playing) -> Fate {
         let codec = leg.ears.announcer.as_ref().and_then(|line| line.codec);
         let payload = codec.and_then(|codec| Some((codec, playing.prompt.frame(media_codec(codec), playing.frame)?)));
         let sent = match payload {
@@ -281,24 +296,20 @@ impl Outlet<'_> {
             None => Err(Unsent::Codec),
         };
         let Some(burst) = leg.ears.announcer.as_mut().map(|line| line.burst_mut(playing.kind)) else {
-            return Handed::ToNobody;
+            return Fate::NotOwed;
         };
         match (sent, burst.as_mut()) {
             // It came when the burst had begun: what it hears of it is not owed to it.
-            (_, None) => Handed::ToNobody,
-            (Ok(()), Some(_)) => Handed::ToAll,
+            (_, None) => Fate::NotOwed,
+            (Ok(()), Some(_)) => Fate::Heard,
             (Err(Unsent::NotConnected), Some(_)) => {
                 *burst = None;
-                Handed::ToNobody
+                Fate::NotOwed
             }
-            (Err(Unsent::Codec), Some(_)) => Handed::Failed(key),
+            (Err(Unsent::Codec), Some(_)) => Fate::Failed,
             (Err(Unsent::Full | Unsent::Late), Some(burst)) => {
                 burst.missed += 1;
-                if burst.missed * MISSED_ONE_IN > playing.prompt.frame_count() {
-                    Handed::Failed(key)
-                } else {
-                    Handed::Missed
-                }
+                if burst.missed * MISSED_ONE_IN > playing.prompt.frame_count() { Fate::Failed } else { Fate::Missed }
             }
         }
     }

@@ -18,7 +18,7 @@ counters! {
     received_datagrams,
     forwarded_packets,
     announcer_packets,
-    /// Of a notice or beep, not handed to every party and so not in the Tap.
+    /// Of a notice or beep, not handed to a party who should have heard it; once for each.
     announcer_missed_frames,
     resent_packets,
     reports_sent,

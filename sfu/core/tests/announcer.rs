@@ -1,4 +1,4 @@
-//! The Announcer made to fail: what was not played to everyone is not in the Tap, and a Tap without beeps closes.
+//! The Announcer made to fail: what was played to nobody is not in the Tap, and a Tap without beeps closes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod stage;
 
@@ -80,7 +80,7 @@ fn when_a_beep_cannot_be_sent_there_is_no_frame_of_it_in_the_tap_and_the_tap_clo
 }
 
 #[test]
-fn a_frame_that_reached_one_party_and_not_the_other_is_not_in_the_tap() {
+fn a_frame_that_reached_one_party_is_in_the_tap_even_if_the_other_can_be_played_nothing() {
     let small = jam(&mut before_the_second_beep().0, 1_000);
     // One packet less: room for one more, which is alice's frame.
     let (mut s, tape) = before_the_second_beep();
@@ -90,16 +90,33 @@ fn a_frame_that_reached_one_party_and_not_the_other_is_not_in_the_tap() {
     s.advance(ms(100));
     assert_eq!(s.shard.counters().announcer_packets - sent, 1, "to alice");
     assert_eq!(closed(&s), Some((FAILED, Some(leg("bob")))));
-    assert_eq!((announced(&tape), tape.started(BEEP).len()), (before, 1));
+    assert_eq!((announced(&tape), tape.started(BEEP).len()), (before + 1, 2), "what alice heard, and no more");
 }
 
 #[test]
-fn one_frame_lost_for_want_of_room_is_missing_in_the_tap_too_and_ends_nothing() {
+fn one_party_who_misses_a_frame_makes_no_hole_in_what_the_other_heard() {
+    let small = jam(&mut before_the_second_beep().0, 1_000);
+    let (mut s, tape) = before_the_second_beep();
+    let before = announced(&tape);
+    jam(&mut s, small - 1);
+    s.advance(ms(20));
+    assert_eq!(s.shard.counters().announcer_missed_frames, 1, "bob's");
+    s.jammed = false;
+    s.settle();
+    s.advance(secs(1));
+    assert_eq!(closed(&s), None);
+    assert_eq!(announced(&tape) - before, beep().frame_count());
+    let started = tape.started(BEEP);
+    assert_eq!(started[1].since(started[0]), secs(15), "on the grid");
+}
+
+#[test]
+fn a_frame_that_nobody_was_handed_is_missing_in_the_tap_too_and_ends_nothing() {
     let (mut s, tape) = before_the_second_beep();
     let before = announced(&tape);
     jam(&mut s, 1_000);
     s.advance(ms(20));
-    assert_eq!(s.shard.counters().announcer_missed_frames, 1);
+    assert_eq!(s.shard.counters().announcer_missed_frames, 2, "alice's and bob's");
     s.jammed = false;
     s.settle();
     s.advance(secs(16));
