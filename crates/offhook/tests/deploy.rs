@@ -69,6 +69,25 @@ fn every_unit_finds_its_sample_and_its_user_on_the_bus() {
     assert_eq!(users.len(), 5);
 }
 
+/// One user for two daemons would let a broken SFU read the signing key of access tokens.
+#[test]
+fn every_unit_has_a_user_and_a_directory_of_its_own_and_its_sample_names_it() {
+    for (name, unit) in units() {
+        let own = name.strip_suffix(".service").unwrap();
+        for (key, expected) in [("User", own), ("Group", own), ("StateDirectory", own)] {
+            assert_eq!(value(&unit, key), expected, "{name}: {key}");
+        }
+        let directory = format!("/var/lib/{own}");
+        assert_eq!(value(&unit, "WorkingDirectory"), directory, "{name}");
+        // What the environment of the unit said, the command line would not know.
+        assert!(!unit.contains("OFFHOOK__STORAGE"), "{name}");
+        let path = deploy().join(format!("../configs/{}.toml", sample_of(&name)));
+        let storage = offhook_runtime::ConfigFile::load(Some(&path)).unwrap().storage().unwrap();
+        assert_eq!(storage.data_dir, Path::new(&directory), "{name}");
+        assert!(unit.contains("#LoadCredential="), "{name} does not say how it gets at a secret");
+    }
+}
+
 /// Without an error number systemd kills a process for a call that is not allowed.
 #[test]
 fn a_system_call_that_is_not_allowed_fails_and_the_recorder_may_lower_its_priority() {
@@ -132,12 +151,30 @@ fn the_compose_file_names_samples_and_commands_that_exist() {
         mounted += 1;
     }
     assert_eq!(mounted, 5);
+    // No container has root, so none gets a capability that only root could use; the certificate must get in.
+    assert!(!compose.contains("cap_add") && compose.contains("./tls:/etc/offhook/tls:ro"));
     let nats = std::fs::read_to_string(deploy().join("../configs/nats-server.conf")).unwrap();
     for daemon in ["sfu", "sip", "recorder", "control"] {
         assert!(compose.contains(&format!("command: [\"{daemon}\", ")), "{daemon}");
+        let volume = format!("\"{daemon}:/var/lib/offhook-{daemon}\"");
+        assert!(compose.contains(&volume), "{volume} is where the sample's data_dir is");
         let variable = format!("OFFHOOK_BUS_{}", daemon.to_uppercase());
         assert!(nats.contains(&format!("${variable}")) && compose.matches(&variable).count() >= 3, "{variable}");
         let help = Command::new(env!("CARGO_BIN_EXE_offhook")).args([daemon, "--help"]).output().unwrap();
         assert!(help.status.success(), "offhook {daemon}");
+    }
+}
+
+#[test]
+fn the_image_has_every_manifest_of_the_pages_before_they_are_installed() {
+    let dockerfile = std::fs::read_to_string(deploy().join("Dockerfile")).unwrap();
+    let web = std::fs::read_to_string(deploy().join("../web/package.json")).unwrap();
+    let (before, _) = dockerfile.split_once("RUN npm ci").unwrap();
+    let (_, list) = web.split_once("\"workspaces\": [").unwrap();
+    let workspaces: Vec<&str> =
+        list.split(']').next().unwrap().split(',').map(|w| w.trim().trim_matches('"')).collect();
+    assert_eq!(workspaces.len(), 2);
+    for workspace in workspaces {
+        assert!(before.contains(&format!("COPY web/{workspace}/package.json {workspace}/\n")), "{workspace}");
     }
 }
