@@ -16,6 +16,7 @@ mod ice;
 mod leg;
 mod lifecycle;
 mod negotiate;
+mod quarantine;
 mod register;
 mod reports;
 mod room;

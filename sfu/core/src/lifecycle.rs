@@ -409,29 +409,6 @@ impl Shard {
         }
     }
 
-    /// A datagram from this address made the shard panic: its leg is not to be trusted any more.
-    pub fn quarantine(&mut self, now: MediaNs, from: std::net::SocketAddr, datagram: &[u8]) {
-        self.counters.panics += 1;
-        if let Some(key) = self.register.by_address(from, || crate::forward::rtp_ssrc(datagram)) {
-            self.end_leg(now, key, HangupCause::InternalError, "a datagram of this leg broke an invariant");
-        }
-    }
-
-    /// The timer that was at work made the shard panic, and will not come again: what it watched over ends, so that no
-    /// Tap outlives its beeps and no leg its checks.
-    pub fn quarantine_timer(&mut self, now: MediaNs) {
-        self.counters.panics += 1;
-        match self.at_work.take() {
-            Some(Timer::Tick(room) | Timer::Tap(room)) => {
-                self.close_tap(now, room, TapCloseReason::AnnouncerFailed, None);
-            }
-            Some(Timer::Consent(leg) | Timer::Dtls(leg) | Timer::Reports(leg) | Timer::Receipts(leg)) => {
-                self.end_leg(now, leg, HangupCause::InternalError, "a timer of this leg broke an invariant");
-            }
-            None => {}
-        }
-    }
-
     pub(crate) fn inventory(&self) -> Vec<RoomRow> {
         let row = |room: &Room| RoomRow {
             room: room.id.clone(),
