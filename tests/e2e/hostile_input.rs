@@ -1,10 +1,11 @@
 //! Hostile input at every door while a call runs: what it is, what is answered, what the log says, what is counted.
 use offhook_tests::api::{Api, Socket};
 use offhook_tests::sipp::plain_invite;
-use offhook_tests::stack::Plan;
-use offhook_tests::trunk::{OUR_NUMBER, Trunk};
+use offhook_tests::stack::{DAEMONS, Plan};
+use offhook_tests::trunk::{OUR_NUMBER, TELEPHONE, Trunk};
 use offhook_tests::wait::{self, secs};
-use offhook_tests::{Softphone, Stack, ports};
+use offhook_tests::{Baresip, Softphone, Stack, ports, sound};
+use offhook_wire_stun::{Class, MessageBuilder, Method, TransactionId};
 use serde_json::json;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -13,7 +14,6 @@ use std::time::{Duration, Instant};
 /// What knocks at the doors.
 struct Attacker {
     stack: Stack,
-    trunk: Trunk,
     /// A user's token, the key of another tenant, and the user's running call.
     alice: Api,
     other: Api,
@@ -50,9 +50,17 @@ impl Attacker {
         Self::udp(([127, 0, 0, 9], 0), self.stack.sip_port, bytes)
     }
 
+    /// At every port that the gateway holds for calls, from an address that no call has.
+    fn at_calls_ports(&self, bytes: &[u8]) -> String {
+        let ports = self.stack.udp_ports("sip");
+        let calls: Vec<u16> = ports.into_iter().filter(|port| *port != self.stack.sip_port).collect();
+        assert!(calls.len() >= 3, "RTP, RTCP and the Link: {calls:?}");
+        calls.into_iter().map(|port| Self::udp(([127, 0, 0, 9], 0), port, bytes)).collect()
+    }
+
     /// From the carrier's own address.
     fn sip_carrier(&self, text: &str) -> String {
-        Self::udp(([127, 0, 0, 1], self.trunk.port), self.stack.sip_port, text.as_bytes())
+        Self::udp(([127, 0, 0, 1], 0), self.stack.sip_port, text.as_bytes())
     }
 
     fn tcp(port: u16, bytes: &[u8]) -> String {
@@ -94,6 +102,15 @@ fn invite(length: usize, body: &str, more: &str) -> String {
     )
 }
 
+/// A STUN Binding request of a peer that does not exist, with a password that nobody gave.
+fn guessed_check() -> Vec<u8> {
+    let mut bytes = [0; 256];
+    let mut check = MessageBuilder::new(&mut bytes, Class::Request, Method::BINDING, TransactionId([7; 12]));
+    check.username("guessed1:guessed2").priority(1).ice_controlling(1).integrity(b"guessed").fingerprint();
+    let length = check.finish().unwrap();
+    bytes[..length].to_vec()
+}
+
 /// A STUN Binding request without credentials.
 fn bare_check() -> [u8; 20] {
     let mut bytes = [7; 20];
@@ -101,64 +118,69 @@ fn bare_check() -> [u8; 20] {
     bytes
 }
 
-const SFU_LOG: &str = "datagrams at the media port refused";
-
-const TABLE: [Row; 29] = [
+const TABLE: [Row; 32] = [
     Row {
         input: "garbage at the media port",
         send: |a| a.media(&[0xff; 200]),
         answer: "",
-        log: SFU_LOG,
+        log: "dropped_unknown=",
         counter: ("sfu", "sfu_dropped_unknown_total", ""),
     },
     Row {
         input: "an empty datagram at the media port",
         send: |a| a.media(&[]),
         answer: "",
-        log: SFU_LOG,
+        log: "dropped_unknown=",
         counter: ("sfu", "sfu_dropped_unknown_total", ""),
     },
     Row {
         input: "a datagram longer than any network carries",
         send: |a| a.media(&[0x80; 9_000]),
         answer: "",
-        log: SFU_LOG,
+        log: "dropped_unknown=",
         counter: ("sfu", "sfu_dropped_unknown_total", ""),
     },
     Row {
         input: "a stranger's RTP",
         send: |a| a.media(&[&[0x80, 111, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1][..], &[1; 60]].concat()),
         answer: "",
-        log: SFU_LOG,
+        log: "dropped_unknown_source=",
         counter: ("sfu", "sfu_dropped_unknown_source_total", ""),
     },
     Row {
         input: "a stranger's RTCP",
         send: |a| a.media(&[0x80, 200, 0, 6, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]),
         answer: "",
-        log: SFU_LOG,
+        log: "dropped_unknown_source=",
         counter: ("sfu", "sfu_dropped_unknown_source_total", ""),
     },
     Row {
         input: "a DTLS record of a stranger",
         send: |a| a.media(&[&[22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 60][..], &[1; 60]].concat()),
         answer: "",
-        log: SFU_LOG,
+        log: "dropped_unknown_source=",
         counter: ("sfu", "sfu_dropped_unknown_source_total", ""),
     },
     Row {
         input: "a STUN check without credentials",
         send: |a| a.media(&bare_check()),
         answer: "",
-        log: SFU_LOG,
+        log: "stun_malformed=",
         counter: ("sfu", "sfu_stun_malformed_total", ""),
     },
     Row {
         input: "a STUN check cut in its header",
         send: |a| a.media(&bare_check()[..13]),
         answer: "",
-        log: SFU_LOG,
+        log: "stun_malformed=",
         counter: ("sfu", "sfu_stun_malformed_total", ""),
+    },
+    Row {
+        input: "a STUN check of somebody who guesses",
+        send: |a| a.media(&guessed_check()),
+        answer: "Unauthenticated",
+        log: "stun_unauthenticated=",
+        counter: ("sfu", "sfu_stun_unauthenticated_total", ""),
     },
     Row {
         input: "no TLS at the Tap listener",
@@ -177,7 +199,7 @@ const TABLE: [Row; 29] = [
     },
     Row {
         input: "the carrier's garbage",
-        send: |a| Attacker::udp(([127, 0, 0, 1], a.trunk.port), a.stack.sip_port, &[0xff; 300]),
+        send: |a| Attacker::udp(([127, 0, 0, 1], 0), a.stack.sip_port, &[0xff; 300]),
         answer: "",
         log: "reason=malformed",
         counter: ("sip", "sip_dropped_total", "malformed"),
@@ -220,8 +242,22 @@ const TABLE: [Row; 29] = [
             ))
         },
         answer: "",
-        log: "SIP message refused",
+        log: "a response to nothing that we sent",
         counter: ("sip", "sip_dropped_total", "stray_response"),
+    },
+    Row {
+        input: "a stranger's RTP at a telephone call's port",
+        send: |a| a.at_calls_ports(&[&[0x80, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1][..], &[1; 160]].concat()),
+        answer: "",
+        log: "foreign_address=",
+        counter: ("sip", "sip_trunk_packets_dropped_total", "foreign_address"),
+    },
+    Row {
+        input: "garbage at the Link's port",
+        send: |a| a.at_calls_ports(&[0xff; 200]),
+        answer: "",
+        log: " link=",
+        counter: ("sip", "link_packets_refused_total", ""),
     },
     Row {
         input: "a recording asked of the recorder with a guessed token",
@@ -241,21 +277,21 @@ const TABLE: [Row; 29] = [
         input: "no token",
         send: |a| Attacker::api(&a.with_token(""), "GET", "/v1/calls", None),
         answer: "401 ",
-        log: "code=\"unauthorized\"",
+        log: "sign in, or send an API key",
         counter: ("control", "http_refused_total", "unauthorized"),
     },
     Row {
         input: "a token that nobody gave",
         send: |a| Attacker::api(&a.with_token("e30.e30.e30"), "GET", "/v1/calls", None),
         answer: "401 ",
-        log: "code=\"unauthorized\"",
+        log: "the access token is not valid",
         counter: ("control", "auth_failures_total", ""),
     },
     Row {
         input: "malformed JSON",
         send: |a| Attacker::api(&a.alice, "PATCH", "/v1/settings/recording", Some(b"{\"mode\":".to_vec())),
         answer: "400 ",
-        log: "code=\"invalid\"",
+        log: "the body is not right",
         counter: ("control", "http_refused_total", "invalid"),
     },
     Row {
@@ -269,21 +305,21 @@ const TABLE: [Row; 29] = [
         input: "another tenant's call, read",
         send: |a| Attacker::api(&a.other, "GET", &format!("/v1/calls/{}", a.call), None),
         answer: "404 ",
-        log: "code=\"not_found\"",
+        log: "there is no such thing",
         counter: ("control", "http_refused_total", "not_found"),
     },
     Row {
         input: "another tenant's call, hung up",
         send: |a| Attacker::api(&a.other, "POST", &format!("/v1/calls/{}/hangup", a.call), None),
         answer: "404 ",
-        log: "code=\"not_found\"",
+        log: "there is no such thing",
         counter: ("control", "http_refused_total", "not_found"),
     },
     Row {
         input: "an address that does not exist",
         send: |a| Attacker::api(&a.alice, "GET", "/v1/nothing", None),
         answer: "404 ",
-        log: "code=\"not_found\"",
+        log: "there is no such thing",
         counter: ("control", "http_refused_total", "not_found"),
     },
     Row {
@@ -308,7 +344,7 @@ const TABLE: [Row; 29] = [
             socket.next(secs(5)).unwrap_or_default().to_string()
         },
         answer: "\"refused\"",
-        log: "code=\"invalid\"",
+        log: "the first frame is",
         counter: ("control", "http_refused_total", "invalid"),
     },
     Row {
@@ -321,8 +357,8 @@ const TABLE: [Row; 29] = [
     Row {
         input: "a frame of 2 MB",
         send: |a| a.frame(&"x".repeat(2_000_000)),
-        answer: "closed",
-        log: "code=\"frame\"",
+        answer: "code: Size",
+        log: "a frame is longer than 64 KiB",
         counter: ("control", "http_refused_total", "frame"),
     },
     Row {
@@ -364,16 +400,18 @@ fn every_door_refuses_names_and_counts_it_while_a_call_goes_on() {
     let trunk = Trunk::on_loopback();
     let stack = Stack::split(&Plan { config: trunk.config(), ..Plan::default() });
     let other = stack.key_of_new_tenant("elsewhere");
+    let folder = stack.folder.path().to_path_buf();
+    let callee = Baresip::start(&folder, trunk.port, &sound::tone_file(&folder, 620, sound::TELEPHONE_RATE, 180), true);
     let mut phone = Softphone::sign_in(&stack, "Alice", 440);
-    phone.dial("*43");
+    phone.dial(TELEPHONE);
     phone.wait_active();
-    phone.hear_tone(440, 4.0, 1);
+    phone.hear_tone(620, 4.0, 1);
     let alice = Api::dev(&stack.url(), "alice");
     let call = wait::until("the call in the log", secs(5), || {
         alice.calls().first().and_then(|c| c["id"].as_str().map(str::to_owned)).ok_or_else(|| "none".into())
     });
     let from = phone.heard_frames();
-    let attacker = Attacker { stack, trunk, alice, other, call };
+    let attacker = Attacker { stack, alice, other, call };
     let mut wrong: Vec<String> = TABLE.iter().filter_map(|row| row.knock(&attacker)).collect();
     // Ten of each at once as well: nothing may depend on their coming one by one.
     for _ in 0..10 {
@@ -382,7 +420,7 @@ fn every_door_refuses_names_and_counts_it_while_a_call_goes_on() {
         }
     }
     let seconds = (phone.heard_frames() - from) / 48_000;
-    phone.listen_from(from, seconds).assert_only("Alice under attack", 440, &[1_400]);
+    phone.listen_from(from, seconds).assert_only("Alice under attack", 620, &[440, 1_400]);
     let untold =
         |logs: &str| TABLE.iter().filter(|row| !logs.contains(row.log)).map(|row| row.input).collect::<Vec<_>>();
     // The media port's line comes every ten seconds at most.
@@ -399,6 +437,11 @@ fn every_door_refuses_names_and_counts_it_while_a_call_goes_on() {
     assert!(wrong.is_empty(), "{wrong:#?}");
     phone.hang_up();
     phone.wait_idle();
+    callee.wait_call_closed();
+    callee.heard().from_onset(440, 3.0).but_last(0.5).assert_only("the telephone under attack", 440, &[620]);
     assert_eq!(attacker.stack.figure("sfu", "sfu_panics_total", ""), 0.0);
+    for daemon in DAEMONS {
+        assert_eq!(attacker.stack.figure(daemon, "restarts_total", ""), 0.0, "{daemon} began anew");
+    }
     assert_eq!(attacker.alice.get(&format!("/v1/calls/{}", attacker.call))["cause"], json!("normal"));
 }

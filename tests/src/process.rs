@@ -40,6 +40,20 @@ impl Process {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).map(Iterator::count).unwrap_or(0)
     }
 
+    /// The UDP ports that the process has open, by the system's tables.
+    pub fn udp_ports(&self) -> Vec<u16> {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).into_iter().flatten().map_while(Result::ok);
+        let targets = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        let own: std::collections::HashSet<String> = targets
+            .filter_map(|path| Some(path.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+            .collect();
+        let table = std::fs::read_to_string(format!("/proc/{}/net/udp", self.pid())).unwrap_or_default();
+        let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+        rows.filter(|row| row.get(9).is_some_and(|inode| own.contains(*inode)))
+            .filter_map(|row| u16::from_str_radix(row.get(1)?.rsplit(':').next()?, 16).ok())
+            .collect()
+    }
+
     pub fn resident_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
         let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap_or_default();

@@ -230,6 +230,12 @@ impl Stack {
         all
     }
 
+    /// The UDP ports that a daemon has open.
+    #[track_caller]
+    pub fn udp_ports(&self, daemon: &str) -> Vec<u16> {
+        self.processes[daemon].udp_ports()
+    }
+
     pub fn open_files(&self) -> usize {
         self.processes.values().map(Process::open_files).sum()
     }

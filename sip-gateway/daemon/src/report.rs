@@ -3,9 +3,10 @@
 use offhook_bus::{Bus, Presence};
 use offhook_contract::node::{NodeState, TrunkState};
 use offhook_contract::{BootId, DaemonKind, NodeId, NodeRow, UnixMs};
-use offhook_runtime::{Counter, Gauge, Metrics};
+use offhook_runtime::{Counter, Gauge, LogThrottle, Metrics};
 use offhook_sip_core::api::Stats;
 use offhook_sip_core::media::DropReason;
+use std::cell::Cell;
 use tokio::sync::watch;
 
 use crate::media::MediaCounts;
@@ -28,6 +29,9 @@ pub struct Reporter {
     gauges: Gauges,
     counters: Counters,
     dropped: Vec<Counter>,
+    /// Refused packets of which the log has told.
+    told: Cell<u64>,
+    log: LogThrottle,
     row: watch::Sender<NodeRow>,
     presence: Presence,
 }
@@ -93,6 +97,8 @@ impl Reporter {
                     metrics.counter_with("sip_trunk_packets_dropped_total", help, &[("reason", reason.as_str())])
                 })
                 .collect(),
+            told: Cell::new(0),
+            log: LogThrottle::default(),
             row,
             presence: bus.announce(watched),
         }
@@ -119,7 +125,20 @@ impl Reporter {
         c.news_lost.set(media.news_lost);
         c.sip_dropped.set(figures.sip_dropped);
         self.dropped.iter().zip(media.trunk_dropped).for_each(|(counter, n)| counter.set(n));
+        self.tell_of_strangers(&media.trunk_dropped, media.link_refused);
         c.sip.iter().for_each(|(counter, read)| counter.set(read(&figures.sip)));
+    }
+
+    /// One line for all packets that calls' ports refused since the last one, by reason.
+    fn tell_of_strangers(&self, trunk: &[u64], link: u64) {
+        let sum = trunk.iter().sum::<u64>() + link;
+        if sum > self.told.get() && self.log.pass().is_some() {
+            let since = sum - self.told.replace(sum);
+            let by_reason = DropReason::ALL.iter().map(|reason| reason.as_str()).zip(trunk.iter().copied());
+            let by_reason = by_reason.chain([("link", link)]).filter(|(_, count)| *count > 0);
+            let reasons: Vec<String> = by_reason.map(|(name, count)| format!("{name}={count}")).collect();
+            tracing::warn!(since, in_all = %reasons.join(" "), "packets at the ports of calls refused");
+        }
     }
 
     /// Brings the row up to date; tells the bus only what changed.
