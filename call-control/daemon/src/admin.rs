@@ -2,8 +2,8 @@
 use crate::config::{Certificate, Config};
 use crate::passwords;
 use crate::secrets::{SecretError, random};
-use crate::store::{ApiKeyRow, NewNumber, NewUser, Store, StoreError, StoredKey, TenantRow, UserRow};
-pub use crate::store::{NumberRecording, NumberRow};
+use crate::store::{ApiKeyRow, NewNumber, NewUser, Store, StoreError, StoredKey, TenantRow, UserChange};
+pub use crate::store::{NumberRecording, NumberRow, UserRow};
 use crate::tokens::{self, Tokens};
 use offhook_bus::{new_message_id, wall_now};
 use offhook_contract::dial::NumberError;
@@ -50,6 +50,14 @@ pub struct UserWish {
     pub password: Option<String>,
     /// May change what concerns everybody of the tenant.
     pub admin: bool,
+}
+
+/// What is absent stays as it is.
+#[derive(Debug, Clone, Default)]
+pub struct UserEdit {
+    pub admin: Option<bool>,
+    pub password: Option<String>,
+    pub disabled: Option<bool>,
 }
 
 impl Admin {
@@ -104,9 +112,24 @@ impl Admin {
         self.store.user(tenant, &id).await?.ok_or(AdminError::Store(StoreError::Missing("user")))
     }
 
+    /// With those who are disabled.
     pub async fn users(&self, tenant: &TenantId) -> Result<Vec<UserRow>, AdminError> {
         self.store.tenant(tenant).await?.ok_or(StoreError::Missing("tenant"))?;
-        Ok(self.store.users(tenant).await?)
+        Ok(self.store.all_users(tenant).await?)
+    }
+
+    /// A running call-control refuses a disabled user's tokens from the next request on, and closes his pages.
+    pub async fn change_user(&self, tenant: &TenantId, login: &str, edit: UserEdit) -> Result<UserRow, AdminError> {
+        let users = self.users(tenant).await?;
+        let user = users.iter().find(|u| u.login == login).ok_or(StoreError::Missing("user"))?;
+        let password_hash = match edit.password {
+            Some(password) => Some(passwords::hash(password).await?),
+            None => None,
+        };
+        let change = UserChange { admin: edit.admin, password_hash, disabled: edit.disabled };
+        self.store.change_user(tenant, &user.id, &change, wall_now()).await?;
+        let changed = self.store.all_users(tenant).await?.into_iter().find(|u| u.id == user.id);
+        changed.ok_or(AdminError::Store(StoreError::Missing("user")))
     }
 
     /// Calls to `number` ring the user with this extension from now on; also what it was before, if the tenant had it.
@@ -129,6 +152,12 @@ impl Admin {
     pub async fn numbers(&self, tenant: &TenantId) -> Result<Vec<NumberRow>, AdminError> {
         self.store.tenant(tenant).await?.ok_or(StoreError::Missing("tenant"))?;
         Ok(self.store.numbers(tenant).await?)
+    }
+
+    /// How long the tenant's calls stay in the log; `None` is for ever.
+    pub async fn keep_calls(&self, tenant: &TenantId, days: Option<u32>) -> Result<(), AdminError> {
+        self.store.tenant(tenant).await?.ok_or(StoreError::Missing("tenant"))?;
+        Ok(self.store.set_call_retention(tenant, days).await?)
     }
 
     pub async fn set_recording_mode(&self, tenant: &TenantId, mode: RecordingMode) -> Result<(), AdminError> {

@@ -15,8 +15,9 @@ use offhook_contract::control::{IncomingRoute, RouteIncoming};
 use offhook_contract::fact::StoreFact;
 use offhook_contract::node::NodeState;
 use offhook_contract::{DaemonKind, Epoch, HangupCause, NodeRow, Request, TenantId, UnixMs};
-use offhook_control_core::RecordingMode;
+use offhook_control_core::{RecordingMode, UserId};
 use offhook_runtime::{Daemon, Deps, Lifecycle, Metrics, RunError, StartError};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
@@ -26,6 +27,8 @@ use tokio::task::JoinSet;
 const LEASE: &str = "control";
 const LEASE_TTL: Duration = Duration::from_secs(3);
 const PURGE_PERIOD: Duration = Duration::from_secs(3_600);
+/// How long a disabled user's page may stay open.
+const DISABLED_PERIOD: Duration = Duration::from_secs(2);
 /// After the order to end at once.
 const LAST_WORDS: Duration = Duration::from_secs(4);
 /// The events that concern calls; statistics of legs are for others.
@@ -138,6 +141,7 @@ impl Control {
         let _ends = [EndsWith(thinking.abort_handle()), EndsWith(writing.abort_handle())];
         let reload_certificate = door.reloader();
         let handle = door.handle.clone();
+        let (disabled_sender, disabled) = watch::channel(HashSet::new());
         let app: Shared = Arc::new(App {
             store: store.clone(),
             writer: writer.clone(),
@@ -153,6 +157,7 @@ impl Control {
             allowed_origins: config.allowed_origins.clone(),
             commands_per_s: config.limits.commands_per_s,
             dev,
+            disabled,
             tls: !matches!(config.certificate, Certificate::Plain),
             secure: !matches!(config.certificate, Certificate::Plain) || !config.trusted_proxies.is_empty(),
             auth_failures: metrics.counter("auth_failures_total", "Sign-ins and tokens that were refused"),
@@ -160,6 +165,7 @@ impl Control {
             throttled: metrics.counter("requests_throttled_total", "Requests over a source's limit"),
         });
         let mut tasks = JoinSet::new();
+        tasks.spawn(watch_disabled(store.clone(), disabled_sender));
         let any =
             bus.serve(DaemonKind::Control, Target::Any).await.map_err(|e| failed("listen on the bus")(e.into()))?;
         tasks.spawn(answer_requests(any, app.clone()));
@@ -337,6 +343,22 @@ async fn keep_lease(bus: Bus, lease: offhook_bus::Lease, epoch: watch::Sender<Op
             }
         };
         epoch.send_replace(Some(held.epoch()));
+    }
+}
+
+/// The command line disables a user in the database, from another process. A database that is away changes nothing.
+async fn watch_disabled(store: Store, disabled: watch::Sender<HashSet<(TenantId, UserId)>>) -> TaskEnd {
+    let mut ticks = tokio::time::interval(DISABLED_PERIOD);
+    loop {
+        ticks.tick().await;
+        if let Ok(users) = store.disabled_users().await {
+            disabled.send_if_modified(|known| {
+                *known != users && {
+                    *known = users;
+                    true
+                }
+            });
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! `offhook tenant|user|number|token`: beside a running call-control or without one, on the same database.
-use crate::cli::{NumberCommand, TenantCommand, TokenCommand, UserCommand};
+use crate::cli::{Keep, NumberCommand, TenantCommand, TokenCommand, UserCommand};
 use crate::password;
 use anyhow::{Context, Result};
-use offhook_control::admin::{Admin, NumberRow, UserWish};
+use offhook_control::admin::{Admin, NumberRow, UserEdit, UserRow, UserWish};
 use offhook_runtime::ConfigFile;
 use std::path::Path;
 use std::process::ExitCode;
@@ -12,6 +12,18 @@ pub fn tenant(path: Option<&Path>, command: TenantCommand) -> Result<ExitCode> {
         TenantCommand::Add { id, name, recording } => {
             let tenant = admin.add_tenant(&id, name.as_deref().unwrap_or(&id), recording).await?;
             println!("added {}", tenant.id);
+            Ok(())
+        }
+        TenantCommand::Set { id, recording, keep_calls_days } => {
+            if let Some(mode) = recording {
+                admin.set_recording_mode(&id, mode).await?;
+                println!("{id}: recording {}", mode.as_str());
+            }
+            if let Some(Keep(days)) = keep_calls_days {
+                admin.keep_calls(&id, days).await?;
+                let kept = days.map_or("for ever".to_owned(), |days| format!("for {days} days"));
+                println!("{id}: calls that begin from now on are kept {kept}; files of recordings are not removed");
+            }
             Ok(())
         }
         TenantCommand::List => {
@@ -33,22 +45,39 @@ pub fn user(path: Option<&Path>, command: UserCommand) -> Result<ExitCode> {
             println!("added {} with extension {}", user.login, user.extension);
             Ok(())
         }
+        UserCommand::Set { of, login, admin: is_admin, no_admin, password, disable, enable } => {
+            let either = |yes: bool, no: bool| (yes || no).then_some(yes);
+            let password = if password { Some(password::read()?) } else { None };
+            let edit = UserEdit { admin: either(is_admin, no_admin), password, disabled: either(disable, enable) };
+            let user = admin.change_user(&of.tenant, &login, edit).await?;
+            println!("changed {}: {}", user.login, role(&user));
+            Ok(())
+        }
         UserCommand::List { of } => {
             for user in admin.users(&of.tenant).await? {
                 let sign_in = if user.password_hash.is_some() { "password" } else { "-" };
-                let role = if user.admin { "admin" } else { "-" };
-                println!("{:<6} {:<24} {:<9} {:<6} {}", user.extension, user.login, sign_in, role, user.name);
+                let (extension, login, role) = (&user.extension, &user.login, role(&user));
+                println!("{extension:<6} {login:<24} {sign_in:<9} {role:<15} {}", user.name);
             }
             Ok(())
         }
     })
 }
 
+const fn role(user: &UserRow) -> &'static str {
+    match (user.admin, user.disabled) {
+        (true, false) => "admin",
+        (false, false) => "-",
+        (true, true) => "admin, disabled",
+        (false, true) => "disabled",
+    }
+}
+
 pub fn number(path: Option<&Path>, command: NumberCommand) -> Result<ExitCode> {
     with_database(path, async |admin, _| match command {
         NumberCommand::Add { of, number, user, recording } => {
             let users = admin.users(&of.tenant).await?;
-            let known = users.iter().find(|u| u.login == user || u.extension == user);
+            let known = users.iter().find(|u| !u.disabled && (u.login == user || u.extension == user));
             let extension = &known.with_context(|| format!("{} has no user {user}", of.tenant))?.extension;
             let recording = recording.unwrap_or_default();
             let (given, former) = admin.put_number(&of.tenant, &number, extension, recording).await?;

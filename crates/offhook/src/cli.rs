@@ -97,6 +97,17 @@ pub enum TenantCommand {
         #[arg(long, default_value = "off", value_parser = recording)]
         recording: RecordingMode,
     },
+    /// Changes a tenant; what is not named stays as it is
+    Set {
+        id: TenantId,
+        /// Which calls are recorded: off, on_answer or on_demand
+        #[arg(long, value_parser = recording, required_unless_present = "keep_calls_days")]
+        recording: Option<RecordingMode>,
+        /// Calls leave the log this many days after they began, if no recording of theirs has files; or "forever".
+        /// Holds for calls that begin from now on. Files of recordings are not removed
+        #[arg(long, value_name = "DAYS", value_parser = days)]
+        keep_calls_days: Option<Keep>,
+    },
     /// Lists the tenants
     List,
 }
@@ -128,6 +139,28 @@ pub enum UserCommand {
         /// May change the tenant's settings, such as which calls are recorded
         #[arg(long)]
         admin: bool,
+    },
+    /// Changes a user; what is not named stays as it is
+    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+    Set {
+        #[command(flatten)]
+        of: OfTenant,
+        login: String,
+        /// May change the tenant's settings
+        #[arg(long, group = "change", conflicts_with = "no_admin")]
+        admin: bool,
+        /// May not, from now on
+        #[arg(long, group = "change")]
+        no_admin: bool,
+        /// Reads a new password from standard input and ends every sign-in
+        #[arg(long, group = "change")]
+        password: bool,
+        /// Ends every sign-in and closes the pages; nobody can reach the user
+        #[arg(long, group = "change", conflicts_with = "enable")]
+        disable: bool,
+        /// The user may sign in again
+        #[arg(long, group = "change")]
+        enable: bool,
     },
     /// Lists a tenant's users
     List {
@@ -187,6 +220,18 @@ pub enum TokenCommand {
 
 fn recording(text: &str) -> Result<RecordingMode, String> {
     RecordingMode::parse(text).ok_or_else(|| "expected off, on_answer or on_demand".to_owned())
+}
+
+/// How long something is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep(pub Option<u32>);
+
+fn days(text: &str) -> Result<Keep, String> {
+    match (text, text.parse()) {
+        ("forever", _) => Ok(Keep(None)),
+        (_, Ok(days @ 1..=36_500)) => Ok(Keep(Some(days))),
+        _ => Err("expected 1 to 36500, or forever".to_owned()),
+    }
 }
 
 fn number_recording(text: &str) -> Result<NumberRecording, String> {

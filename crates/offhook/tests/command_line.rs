@@ -141,6 +141,40 @@ fn a_number_that_moves_keeps_its_recording_setting_until_another_is_named() {
 }
 
 #[test]
+fn a_user_and_a_tenant_are_changed_in_what_is_named_and_in_nothing_else() {
+    let folder = Folder::new();
+    assert!(folder.run(&["tenant", "add", "acme"]).0);
+    let add = ["user", "add", "--tenant", "acme", "carol", "--extension", "201", "--no-password"];
+    assert!(folder.run(&add).0);
+    let set = |what: &[&str], input: &str| {
+        let (fine, out, err) = folder.run_with(&[&["user", "set", "--tenant", "acme"], what].concat(), input, &[]);
+        if fine { out } else { err }
+    };
+    let listed =
+        || folder.run(&["user", "list", "--tenant", "acme"]).1.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(set(&["carol", "--admin"], ""), "changed carol: admin\n");
+    assert_eq!(set(&["carol", "--password"], "a long password\n"), "changed carol: admin\n");
+    assert_eq!(listed(), "201 carol password admin carol");
+    assert_eq!(set(&["carol", "--no-admin", "--disable"], ""), "changed carol: disabled\n");
+    assert_eq!(listed(), "201 carol password disabled carol");
+    assert!(!folder.run(&["token", "user", "carol"]).0, "a disabled user gets no token");
+    assert_eq!(set(&["carol", "--enable"], ""), "changed carol: -\n");
+    assert!(folder.run(&["token", "user", "carol"]).0);
+    assert!(set(&["carol"], "").contains("required"), "a change of nothing");
+    assert!(set(&["carol", "--enable", "--disable"], "").contains("cannot be used with"));
+    assert!(set(&["nobody", "--enable"], "").contains("no such user"));
+    assert!(folder.run(&["tenant", "set", "acme", "--recording", "on_answer"]).0);
+    let (fine, kept, _) = folder.run(&["tenant", "set", "acme", "--keep-calls-days", "30"]);
+    assert!(fine && kept.contains("kept for 30 days; files of recordings are not removed"), "{kept}");
+    assert!(folder.run(&["tenant", "list"]).1.contains("on_answer"), "what was not named stays");
+    assert!(folder.run(&["tenant", "set", "acme", "--keep-calls-days", "forever"]).0);
+    for wrong in [&["tenant", "set", "acme"][..], &["tenant", "set", "acme", "--keep-calls-days", "0"]] {
+        assert!(!folder.run(wrong).0, "{wrong:?}");
+    }
+    assert!(!folder.run(&["tenant", "set", "nobody", "--recording", "off"]).0);
+}
+
+#[test]
 fn a_password_is_not_shown_as_it_is_typed_and_the_terminal_is_as_before() {
     use rustix::termios::{LocalModes, tcgetattr};
     use std::io::{BufRead, BufReader, Read};

@@ -30,12 +30,14 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use offhook_bus::Bus;
 use offhook_contract::TenantId;
-use offhook_control_core::{Policy, RecordingMode, User};
+use offhook_control_core::{Policy, RecordingMode, User, UserId};
 use offhook_runtime::Counter;
 use problem::Problem;
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// How long a reader waits for what the writer has not committed yet, before it is told that the database is away.
 pub const READ_PATIENCE: Duration = Duration::from_secs(2);
@@ -58,6 +60,8 @@ pub struct App {
     pub commands_per_s: u32,
     /// The tenant of `--dev`.
     pub dev: Option<TenantId>,
+    /// Who is disabled, read anew every few seconds: their pages are closed.
+    pub disabled: Disabled,
     /// We speak TLS ourselves.
     pub tls: bool,
     /// The pages are reached over TLS, ours or a proxy's.
@@ -68,6 +72,7 @@ pub struct App {
 }
 
 pub type Shared = Arc<App>;
+pub type Disabled = watch::Receiver<HashSet<(TenantId, UserId)>>;
 
 impl App {
     /// The user whose extension was dialled, if there is one, and how the tenant's calls are recorded. An emergency

@@ -3,19 +3,19 @@ use super::auth::{Caller, Source};
 use super::body::is_too_deep;
 use super::problem::Problem;
 use super::source::Bucket;
-use super::{App, Shared};
+use super::{App, Disabled, Shared};
 use crate::engine::pages::{Frame, Opened, QUEUE};
 use crate::engine::{Hello, Message as ToEngine, TooManyPages, refused};
 use crate::ice;
-use crate::store::UserRow;
+use crate::store::{Store, UserRow};
 use crate::tokens::Subject;
 use axum::extract::State;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::http::{HeaderMap, header};
 use axum::response::Response;
 use offhook_bus::wall_now;
-use offhook_contract::CallId;
-use offhook_control_core::{Actor, Command, CommandError, RefusalCode, SessionId};
+use offhook_contract::{CallId, TenantId};
+use offhook_control_core::{Actor, Command, CommandError, RefusalCode, SessionId, UserId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -262,6 +262,9 @@ impl Talk {
     async fn talk(&mut self) -> End {
         let mut ping = tokio::time::interval_at(Instant::now() + PING_PERIOD, PING_PERIOD);
         let mut heard = Instant::now();
+        let user = (self.user.tenant.clone(), self.user.id.clone());
+        let disabled = is_disabled(self.app.store.clone(), self.app.disabled.clone(), user);
+        tokio::pin!(disabled);
         loop {
             let expiry = if self.warned {
                 self.expires
@@ -287,6 +290,7 @@ impl Talk {
                     false => self.put(Message::Ping(Vec::new().into())).await,
                 },
                 () = tokio::time::sleep_until(expiry) => self.expiring().await,
+                () = &mut disabled => Err(End::Close(REFUSED, "the user is disabled")),
             };
             if let Err(end) = turn {
                 return end;
@@ -390,6 +394,17 @@ impl Talk {
             _ => Err(End::Close(REFUSED, "the token is not valid for this page")),
         }
     }
+}
+
+/// Ends when the user is disabled. What was read a while ago is no reason to close the page of one who was let in again.
+async fn is_disabled(store: Store, mut disabled: Disabled, user: (TenantId, UserId)) {
+    while disabled.changed().await.is_ok() {
+        let named = disabled.borrow_and_update().contains(&user);
+        if named && !matches!(store.user(&user.0, &user.1).await, Ok(Some(_))) {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 /// By the library's word; a connection that merely broke is no refusal.

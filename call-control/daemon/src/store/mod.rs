@@ -8,7 +8,9 @@ mod sessions;
 mod write;
 
 pub use calls::{CallPage, Cursor, StoredEvent};
-pub use people::{ApiKeyRow, NewNumber, NewUser, NumberRecording, NumberRow, StoredKey, TenantRow, UserRow};
+pub use people::{
+    ApiKeyRow, NewNumber, NewUser, NumberRecording, NumberRow, StoredKey, TenantRow, UserChange, UserRow,
+};
 pub use recordings::{StoredConsent, StoredRecording, StoredSegment};
 pub use sessions::{AuditRow, Claimed, RefreshUse};
 pub use write::{Batch, InboxFact};

@@ -4,6 +4,7 @@ use offhook_contract::{PhoneNumber, TenantId, UnixMs};
 use offhook_control_core::{RecordingMode, User, UserId};
 use sqlx::Row;
 use sqlx::any::AnyRow;
+use std::collections::HashSet;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TenantRow {
@@ -23,6 +24,8 @@ pub struct UserRow {
     pub password_hash: Option<String>,
     /// May change what concerns everybody of the tenant.
     pub admin: bool,
+    /// Cannot sign in, be called or call; what is in the log stays.
+    pub disabled: bool,
 }
 
 impl UserRow {
@@ -40,6 +43,14 @@ pub struct NewUser {
     pub password_hash: Option<String>,
     pub admin: bool,
     pub created: UnixMs,
+}
+
+/// What is absent stays as it is.
+#[derive(Debug, Clone, Default)]
+pub struct UserChange {
+    pub admin: Option<bool>,
+    pub password_hash: Option<String>,
+    pub disabled: Option<bool>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +106,7 @@ fn user_row(row: &AnyRow) -> Result<UserRow, StoreError> {
         extension: row.try_get("extension")?,
         password_hash: row.try_get("password_hash")?,
         admin: row.try_get::<i64, _>("admin")? != 0,
+        disabled: row.try_get::<Option<i64>, _>("disabled_ms")?.is_some(),
     })
 }
 
@@ -181,7 +193,7 @@ impl Store {
 
     pub async fn users(&self, tenant: &TenantId) -> Result<Vec<UserRow>, StoreError> {
         let rows = sqlx::query(
-            "SELECT tenant, id, login, name, extension, password_hash, admin FROM \"user\" \
+            "SELECT tenant, id, login, name, extension, password_hash, admin, disabled_ms FROM \"user\" \
              WHERE tenant = $1 AND disabled_ms IS NULL ORDER BY extension",
         )
         .bind(tenant.as_str())
@@ -190,10 +202,73 @@ impl Store {
         rows.iter().map(user_row).collect()
     }
 
+    /// With those who are disabled: for the operator's command line.
+    pub async fn all_users(&self, tenant: &TenantId) -> Result<Vec<UserRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT tenant, id, login, name, extension, password_hash, admin, disabled_ms FROM \"user\" \
+             WHERE tenant = $1 ORDER BY extension",
+        )
+        .bind(tenant.as_str())
+        .fetch_all(&self.read)
+        .await?;
+        rows.iter().map(user_row).collect()
+    }
+
+    /// Of every tenant: their pages are to be closed.
+    pub async fn disabled_users(&self) -> Result<HashSet<(TenantId, UserId)>, StoreError> {
+        let rows =
+            sqlx::query("SELECT tenant, id FROM \"user\" WHERE disabled_ms IS NOT NULL").fetch_all(&self.read).await?;
+        let user = |row: &AnyRow| {
+            let tenant = parsed(row, "tenant", |t| TenantId::parse(t).ok())?;
+            Ok((tenant, UserId::new(row.try_get::<String, _>("id")?)))
+        };
+        rows.iter().map(user).collect()
+    }
+
+    /// Whoever is disabled, or has a new password, must sign in again wherever he was signed in.
+    pub async fn change_user(
+        &self,
+        tenant: &TenantId,
+        id: &UserId,
+        change: &UserChange,
+        now: UnixMs,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.write.begin().await?;
+        let changed = sqlx::query(
+            "UPDATE \"user\" SET admin = COALESCE($3, admin), password_hash = COALESCE($4, password_hash), \
+             disabled_ms = CASE WHEN $5 = 1 THEN COALESCE(disabled_ms, $7) WHEN $6 = 1 THEN NULL ELSE disabled_ms END \
+             WHERE tenant = $1 AND id = $2",
+        )
+        .bind(tenant.as_str())
+        .bind(id.as_str())
+        .bind(change.admin.map(i64::from))
+        .bind(change.password_hash.clone())
+        .bind(i64::from(change.disabled == Some(true)))
+        .bind(i64::from(change.disabled == Some(false)))
+        .bind(i64_of(now.0))
+        .execute(&mut *transaction)
+        .await?;
+        if changed.rows_affected() == 0 {
+            return Err(StoreError::Missing("user"));
+        }
+        if change.disabled == Some(true) || change.password_hash.is_some() {
+            sqlx::query(
+                "UPDATE refresh_token SET revoked_ms = $3 WHERE tenant = $1 AND user_id = $2 AND revoked_ms IS NULL",
+            )
+            .bind(tenant.as_str())
+            .bind(id.as_str())
+            .bind(i64_of(now.0))
+            .execute(&mut *transaction)
+            .await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
     /// At sign-in the tenant is not known yet: logins are unique among all.
     pub async fn user_by_login(&self, login: &str) -> Result<Option<UserRow>, StoreError> {
         let row = sqlx::query(
-            "SELECT tenant, id, login, name, extension, password_hash, admin FROM \"user\" \
+            "SELECT tenant, id, login, name, extension, password_hash, admin, disabled_ms FROM \"user\" \
              WHERE login = $1 AND disabled_ms IS NULL",
         )
         .bind(login)
@@ -204,7 +279,7 @@ impl Store {
 
     pub async fn user(&self, tenant: &TenantId, id: &UserId) -> Result<Option<UserRow>, StoreError> {
         let row = sqlx::query(
-            "SELECT tenant, id, login, name, extension, password_hash, admin FROM \"user\" \
+            "SELECT tenant, id, login, name, extension, password_hash, admin, disabled_ms FROM \"user\" \
              WHERE tenant = $1 AND id = $2 AND disabled_ms IS NULL",
         )
         .bind(tenant.as_str())
@@ -216,7 +291,7 @@ impl Store {
 
     pub async fn user_by_extension(&self, tenant: &TenantId, extension: &str) -> Result<Option<UserRow>, StoreError> {
         let row = sqlx::query(
-            "SELECT tenant, id, login, name, extension, password_hash, admin FROM \"user\" \
+            "SELECT tenant, id, login, name, extension, password_hash, admin, disabled_ms FROM \"user\" \
              WHERE tenant = $1 AND extension = $2 AND disabled_ms IS NULL",
         )
         .bind(tenant.as_str())

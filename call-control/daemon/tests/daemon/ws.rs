@@ -2,6 +2,7 @@
 use crate::page::{Page, connect, next};
 use crate::stage::Stage;
 use futures_util::SinkExt;
+use offhook_control::admin::UserEdit;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -44,6 +45,39 @@ async fn whoever_does_not_say_a_right_hello_is_refused_by_name() {
     }
     assert_eq!(first_frame(&stage, Message::binary(vec![0; 10])).await.0, Value::Null);
     stage.wait_for_gauge("sessions", 0).await;
+}
+
+#[tokio::test]
+async fn a_disabled_user_is_refused_at_every_door_and_shown_out_of_the_open_one() {
+    let stage = Stage::new().await;
+    let tenant = stage.other_tenant().await;
+    let signed_in = stage.sign_in("mallory").await;
+    let token = signed_in["access_token"].as_str().unwrap();
+    let mut socket = connect(stage.address, None).await.unwrap();
+    socket.send(hello(token)).await.unwrap();
+    assert_eq!(next(&mut socket).await.unwrap()["type"], "ready");
+    let mut bob = connect(stage.address, None).await.unwrap();
+    bob.send(hello(&stage.token("bob").await)).await.unwrap();
+    assert_eq!(next(&mut bob).await.unwrap()["type"], "ready");
+    let admin = stage.admin().await;
+    let disabled = |disabled| UserEdit { disabled: Some(disabled), ..UserEdit::default() };
+    admin.change_user(&tenant, "mallory", disabled(true)).await.unwrap();
+    assert_eq!(stage.get(token, "/v1/me").await.0, 401);
+    let refresh = json!({ "refresh_token": signed_in["refresh_token"] });
+    assert_eq!(stage.post("", "/v1/refresh", refresh.clone()).await.0, 401);
+    let password = json!({ "login": "mallory", "password": "mallorymallory" });
+    assert_eq!(stage.post("", "/v1/sign-in", password.clone()).await.0, 401);
+    assert_eq!(first_frame(&stage, hello(token)).await, (json!("unauthorized"), 4401));
+    assert_eq!(next(&mut socket).await, Err(4401));
+    admin.change_user(&tenant, "mallory", disabled(false)).await.unwrap();
+    assert_eq!(stage.post("", "/v1/refresh", refresh).await.0, 401, "the former sign-in stays ended");
+    assert_eq!(stage.post("", "/v1/sign-in", password).await.0, 200);
+    let other = UserEdit { password: Some("another password".into()), ..UserEdit::default() };
+    admin.change_user(&tenant, "mallory", other).await.unwrap();
+    let password = json!({ "login": "mallory", "password": "another password" });
+    assert_eq!(stage.post("", "/v1/sign-in", password).await.0, 200);
+    // Nobody else was shown out.
+    stage.wait_for_gauge("websockets", 1).await;
 }
 
 #[tokio::test]
