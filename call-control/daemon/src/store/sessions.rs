@@ -246,8 +246,10 @@ impl Store {
 
 /// Calls past their tenant's retention whose recordings left no file. The files are the recorder's, and only through the
 /// call's row is there a right to hear them: while a recording has files, or may still get some, its call stays with all
-/// that belongs to it.
+/// that belongs to it. One that failed after it had begun may get them for another 90 days: the recorder tries it again
+/// at its next starts.
 const OUTLIVED: &str = "SELECT gone.tenant, gone.id FROM call AS gone \
     WHERE gone.retain_until_ms < $1 AND gone.ended_ms IS NOT NULL AND NOT EXISTS (SELECT 1 FROM recording AS kept \
     WHERE kept.tenant = gone.tenant AND kept.call_id = gone.id \
-    AND (kept.files <> '[]' OR kept.state NOT IN ('failed', 'stopped')))";
+    AND (kept.files <> '[]' OR kept.state NOT IN ('failed', 'stopped') \
+    OR (kept.started_ms IS NOT NULL AND gone.retain_until_ms >= $1 - 7776000000)))";

@@ -226,10 +226,12 @@ async fn recording_outcome(
         }
         RecordingOutcome::Segment { segment } => segment_started(connection, (tenant, id), *segment, at).await?,
         RecordingOutcome::Finished { files, segments, duration_ms } => {
+            // A failure of the recorder's own (no code) was its files, and here they are. What else went wrong stays told.
             let files = serde_json::to_string(files).unwrap_or_else(|_| "[]".to_owned());
             sqlx::query(
-                "UPDATE recording SET state = CASE WHEN state = 'failed' THEN state ELSE 'stopped' END, \
-                 files = $3, duration_ms = $4, \
+                "UPDATE recording SET \
+                 state = CASE WHEN state = 'failed' AND reason_code IS NOT NULL THEN state ELSE 'stopped' END, \
+                 reason = CASE WHEN reason_code IS NULL THEN NULL ELSE reason END, files = $3, duration_ms = $4, \
                  retain_until_ms = COALESCE(retain_until_ms, \
                  (SELECT $5 + recording_retention_days * 86400000 FROM tenant WHERE tenant.tenant = $1)) \
                  WHERE tenant = $1 AND id = $2",

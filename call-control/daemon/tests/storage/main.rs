@@ -316,15 +316,26 @@ async fn recordings_only_move_forward(store: &Store) {
     assert_eq!((read.files.len(), read.consent.len(), read.segments.len()), (1, 1, 1));
     assert_eq!((read.segments[0].started, read.segments[0].ended), (UnixMs(7_100), Some(UnixMs(9_000))));
     assert_eq!(store.recording(&tenant("b"), &id("r1")).await.unwrap(), None);
+    let trouble = RecordingTrouble::AnnouncerFailed;
+    let unannounced = RecordingOutcome::State { state: RecordingWord::Failed, reason: Some(trouble.into()) };
     let failing = vec![
-        recording_write("r2", state(RecordingWord::Failed, Some("no beep"))),
-        recording_write("r2", finished),
+        recording_write("r2", unannounced),
+        recording_write("r2", finished.clone()),
         recording_write("r2", state(RecordingWord::Failed, Some("something else"))),
     ];
     store.commit(&[batch(failing)]).await.unwrap();
     let read = store.recording(&tenant("a"), &id("r2")).await.unwrap().unwrap();
-    assert_eq!((read.state, read.reason.as_deref(), read.files.len()), (RecordingWord::Failed, Some("no beep"), 1));
-    assert_eq!(store.recordings_of(&tenant("a"), &id("c1")).await.unwrap().len(), 2);
+    assert_eq!((read.state, read.files.len()), (RecordingWord::Failed, 1));
+    assert_eq!(read.reason_code.as_deref(), Some(trouble.as_str()));
+    let retried = vec![
+        recording_write("r3", RecordingOutcome::Segment { segment: 1 }),
+        recording_write("r3", state(RecordingWord::Failed, Some("the disk is full"))),
+        recording_write("r3", finished),
+    ];
+    store.commit(&[batch(retried)]).await.unwrap();
+    let read = store.recording(&tenant("a"), &id("r3")).await.unwrap().unwrap();
+    assert_eq!((read.state, read.reason, read.files.len()), (RecordingWord::Stopped, None, 1), "made at a later start");
+    assert_eq!(store.recordings_of(&tenant("a"), &id("c1")).await.unwrap().len(), 3);
 }
 
 async fn the_log_is_paged_and_private(store: &Store) {
@@ -438,8 +449,10 @@ async fn what_is_recorded_outlives_the_retention_of_its_call(store: &Store) {
         ended("k3"),
         recorded("k3", "rk3", RecordingOutcome::Segment { segment: 1 }),
         consent("k3", "rk3"),
-        recorded("k3", "rk3", failed),
+        recorded("k3", "rk3", failed.clone()),
         ended("k4"),
+        ended("k5"),
+        recorded("k5", "rk5", failed),
     ];
     store.commit(&[batch(story)]).await.unwrap();
     let shown = store.recording(&a, &id("rk3")).await.unwrap().unwrap();
@@ -451,7 +464,12 @@ async fn what_is_recorded_outlives_the_retention_of_its_call(store: &Store) {
     assert!(kept("p0").await, "began before there was a limit");
     assert!(kept("k1").await, "its recording has files");
     assert!(kept("k2").await, "its recorder has not said the last word");
-    assert!(!kept("k3").await && !kept("k4").await, "nothing is left to hear");
+    assert!(kept("k3").await, "it had begun: its recorder may come back and make the files");
+    assert!(!kept("k4").await && !kept("k5").await, "nothing is left to hear, and nothing will be");
+    store.purge(UnixMs(119 * 86_400_000)).await.unwrap();
+    assert!(kept("k3").await);
+    store.purge(UnixMs(121 * 86_400_000)).await.unwrap();
+    assert!(kept("k1").await && kept("k2").await && !kept("k3").await);
     let recording = store.recording(&a, &id("rk1")).await.unwrap().unwrap();
     assert_eq!((recording.segments.len(), recording.consent.len()), (1, 1), "whole, with its consent");
     assert_eq!(store.recording(&a, &id("rk3")).await.unwrap(), None);
