@@ -56,7 +56,7 @@ impl Meeting {
     /// A telephone joins the room: dialled, answered, linked.
     async fn join(&mut self, leg: &str, number: &str) -> Telephone {
         let leg = LegId::parse(leg).unwrap();
-        let link = self.ask_sfu(OpenLink { room: self.room.clone(), leg: leg.clone() }).await;
+        let link = self.ask_sfu(OpenLink { room: self.room.clone(), leg: leg.clone(), emergency: false }).await;
         let dial = DialTelephone {
             leg: leg.clone(),
             trunk: trunk(),

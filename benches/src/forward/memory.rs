@@ -83,7 +83,7 @@ pub fn ns_per_packet() -> anyhow::Result<f64> {
     for number in 0..=RECEIVERS {
         let leg = LegId::parse(format!("leg-{number}"))?;
         let (plan, dtls) = (Box::new(plan(number)), Box::new(Keyed(Vec::new())));
-        shard.handle_command(now, Command::AddPeer { room: room.clone(), leg, plan, dtls })?;
+        shard.handle_command(now, Command::AddPeer { room: room.clone(), leg, plan, dtls, emergency: false })?;
         shard.handle_input(now, address(number), None, &mut check(number)?);
         shard.handle_input(now, address(number), None, &mut [22, (number >> 8) as u8, number as u8]);
         shard.clear_transmits();

@@ -80,11 +80,11 @@ pub(crate) fn join(call: &mut Call, desk: &mut Desk, tag: Tag, leg: LegId, offer
             joins.push(WaitingJoin { tag, leg, offer_sdp });
         }
         Room::Open { sfu, .. } => {
-            let sfu = sfu.clone();
+            let (sfu, emergency) = (sfu.clone(), call.is_emergency());
             if let Some(browser) = call.leg_mut(&leg).and_then(|l| l.browser_mut()) {
                 browser.joining = Some(false);
             }
-            let body = JoinPeer { room: call.room_id(), leg: leg.clone(), offer_sdp: offer_sdp.clone() };
+            let body = JoinPeer { room: call.room_id(), leg: leg.clone(), offer_sdp: offer_sdp.clone(), emergency };
             desk.request(call, sfu, NodeRequest::JoinPeer(body), Step::Join { leg, tag, offer_sdp });
         }
         Room::None | Room::Closed => {
@@ -216,7 +216,8 @@ pub(crate) fn open_link(call: &mut Call, desk: &mut Desk) {
     let waits = |t: &crate::leg::Telephone| matches!(t.media, TelephoneMedia::Waiting | TelephoneMedia::Opening);
     let Some(leg) = call.telephone().filter(|l| l.is_live() && l.telephone().is_some_and(waits)) else { return };
     let leg = leg.id.clone();
-    let body = NodeRequest::OpenLink(OpenLink { room: call.room_id(), leg: leg.clone() });
+    let body = OpenLink { room: call.room_id(), leg: leg.clone(), emergency: call.is_emergency() };
+    let body = NodeRequest::OpenLink(body);
     desk.request(call, sfu, body, Step::OpenLink { leg });
 }
 

@@ -43,6 +43,9 @@ pub struct JoinPeer {
     pub room: RoomId,
     pub leg: LegId,
     pub offer_sdp: String,
+    /// Of a call for help: it may use what the SFU keeps free for such legs when it is full.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub emergency: bool,
 }
 sfu_request!(JoinPeer, "join_peer", PeerJoined);
 
@@ -59,6 +62,9 @@ pub struct PeerJoined {
 pub struct OpenLink {
     pub room: RoomId,
     pub leg: LegId,
+    /// Of a call for help: it may use what the SFU keeps free for such legs when it is full.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub emergency: bool,
 }
 sfu_request!(OpenLink, "open_link", LinkOffer);
 

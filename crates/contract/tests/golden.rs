@@ -165,10 +165,13 @@ fn every_message_of_the_release_is_read_and_written_unchanged() {
 fn sfu_messages(golden: &mut Golden) {
     golden.request(&OpenRoom { room: room(), kind: RoomKind::Echo }, &Done {});
     golden.request(
-        &JoinPeer { room: room(), leg: leg(), offer_sdp: "v=0\r\n".into() },
+        &JoinPeer { room: room(), leg: leg(), offer_sdp: "v=0\r\n".into(), emergency: false },
         &PeerJoined { answer_sdp: "v=0\r\n".into(), slot_mids: vec!["1".into()], announcer_mid: Some("5".into()) },
     );
-    golden.request(&OpenLink { room: room(), leg: leg() }, &link_offer());
+    golden.request(&OpenLink { room: room(), leg: leg(), emergency: false }, &link_offer());
+    let for_help = JoinPeer { room: room(), leg: leg(), offer_sdp: "v=0\r\n".into(), emergency: true };
+    golden.check("sfu.join_peer.emergency", &for_help);
+    golden.check("sfu.open_link.emergency", &OpenLink { room: room(), leg: leg(), emergency: true });
     golden.request(&ConnectLink { room: room(), leg: leg(), answer: link_answer() }, &Done {});
     golden.request(&RemoveLeg { room: room(), leg: leg() }, &Done {});
     golden.request(&CloseRoom { room: room() }, &Done {});

@@ -34,11 +34,14 @@ pub enum Command {
         leg: LegId,
         plan: Box<PeerPlan>,
         dtls: Box<dyn DtlsSession>,
+        /// May use what is kept free for calls for help.
+        emergency: bool,
     },
     OpenLink {
         room: RoomId,
         leg: LegId,
         plan: Box<LinkPlan>,
+        emergency: bool,
     },
     ConnectLink {
         room: RoomId,

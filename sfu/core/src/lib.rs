@@ -36,6 +36,7 @@ pub use command::{
 pub use counters::{Counters, Gauges};
 pub use dtls::{DtlsEvent, DtlsFailure, DtlsSession, Keys, profile_name};
 pub use egress::{Path, Transmit};
+pub use lifecycle::EMERGENCY_LEGS;
 pub use negotiate::{JoinError, JoinSecrets, Joined, negotiate};
 pub use shard::{Shard, ShardOptions};
 pub use tap::{ReaderPresence, TapPacket, TapSink, TrackNumber};

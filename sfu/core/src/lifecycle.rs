@@ -21,6 +21,16 @@ pub const CONSENT: Duration = Duration::from_secs(30);
 /// Sender and receiver reports, and statistics (RFC 3550 §6.2 in its usual fixed form).
 pub const REPORT_EVERY: Duration = Duration::from_secs(5);
 
+/// Kept free above the limit for the legs of calls for help, which no limit refuses (DESIGN.md §3).
+pub const EMERGENCY_LEGS: usize = 16;
+
+/// Where a new leg goes, and how its former self was.
+pub struct Space {
+    room: RoomKey,
+    muted: bool,
+    held: bool,
+}
+
 impl Shard {
     pub(crate) fn open_room(
         &mut self,
@@ -47,39 +57,27 @@ impl Shard {
     pub(crate) fn add_peer(
         &mut self,
         now: MediaNs,
-        room: &RoomId,
+        space: Space,
         id: LegId,
         plan: PeerPlan,
         dtls: Box<dyn DtlsSession>,
-    ) -> Result<Reply, CommandError> {
-        let room_key = self.room_key(room)?;
-        let (muted, held) = self.replace_former(now, room_key, &id);
-        self.check_space(room_key)?;
+    ) -> Reply {
         let ufrag = plan.ufrag.clone();
         let serial = self.next_serial();
-        let mut leg = Leg::peer(id, room_key, plan, dtls, now, serial);
-        (leg.muted, leg.held) = (muted, held);
-        let key = self.enter(now, room_key, leg);
+        let mut leg = Leg::peer(id, space.room, plan, dtls, now, serial);
+        (leg.muted, leg.held) = (space.muted, space.held);
+        let key = self.enter(now, space.room, leg);
         self.register.add_fragment(&ufrag, key);
         self.timers.set(now.after(CONSENT), Timer::Consent(key));
-        Ok(Reply::Done)
+        Reply::Done
     }
 
-    pub(crate) fn open_link(
-        &mut self,
-        now: MediaNs,
-        room: &RoomId,
-        id: LegId,
-        plan: LinkPlan,
-    ) -> Result<Reply, CommandError> {
-        let room_key = self.room_key(room)?;
-        let (muted, held) = self.replace_former(now, room_key, &id);
-        self.check_space(room_key)?;
+    pub(crate) fn open_link(&mut self, now: MediaNs, space: Space, id: LegId, plan: LinkPlan) -> Reply {
         let serial = self.next_serial();
-        let mut leg = Leg::link(id, room_key, plan, serial);
-        (leg.muted, leg.held) = (muted, held);
-        self.enter(now, room_key, leg);
-        Ok(Reply::Done)
+        let mut leg = Leg::link(id, space.room, plan, serial);
+        (leg.muted, leg.held) = (space.muted, space.held);
+        self.enter(now, space.room, leg);
+        Reply::Done
     }
 
     pub(crate) fn connect_link(
@@ -123,20 +121,31 @@ impl Shard {
         Ok(Reply::Done)
     }
 
-    /// A leg that joins again replaces itself; what was said about it stays.
-    fn replace_former(&mut self, now: MediaNs, room: RoomKey, id: &LegId) -> (bool, bool) {
-        let Some(key) = self.leg_key(room, id) else { return (false, false) };
-        let state = self.legs.get(key).map_or((false, false), |leg| (leg.muted, leg.held));
-        self.remove_leg(now, key);
-        state
+    /// Space for one leg more. A leg that joins again replaces itself; what was said about it stays.
+    pub(crate) fn make_space(
+        &mut self,
+        now: MediaNs,
+        room: &RoomId,
+        id: &LegId,
+        emergency: bool,
+    ) -> Result<Space, CommandError> {
+        let room = self.room_key(room)?;
+        let mut space = Space { room, muted: false, held: false };
+        if let Some(key) = self.leg_key(room, id) {
+            (space.muted, space.held) = self.legs.get(key).map_or((false, false), |leg| (leg.muted, leg.held));
+            self.remove_leg(now, key);
+        }
+        self.check_space(room, emergency)?;
+        Ok(space)
     }
 
-    fn check_space(&self, room: RoomKey) -> Result<(), CommandError> {
-        let limit = self.options.legs_per_room_max;
+    fn check_space(&self, room: RoomKey, emergency: bool) -> Result<(), CommandError> {
+        let spare = if emergency { EMERGENCY_LEGS } else { 0 };
+        let limit = self.options.legs_per_room_max + spare;
         if let Some(room) = self.rooms.get(room).filter(|room| room.legs.len() >= limit) {
             return Err(CommandError::RoomFull { room: room.id.clone(), limit });
         }
-        let limit = self.options.legs_max;
+        let limit = self.options.legs_max + spare;
         if self.legs.len() >= limit { Err(CommandError::ShardFull { limit }) } else { Ok(()) }
     }
 

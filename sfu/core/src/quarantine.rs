@@ -79,7 +79,7 @@ mod tests {
         let kind = RoomKind::Conversation;
         for command in [
             Command::OpenRoom { room: room.clone(), kind, context, opened_ms: UnixMs(0) },
-            Command::OpenLink { room: room.clone(), leg: leg.clone(), plan: Box::new(open) },
+            Command::OpenLink { room: room.clone(), leg: leg.clone(), plan: Box::new(open), emergency: false },
             Command::ConnectLink { room: room.clone(), leg: leg.clone(), plan: Box::new(connect) },
             Command::HoldLeg { room, leg, held: true },
         ] {

@@ -29,6 +29,7 @@ const OUTPUTS_MAX: usize = 16_384;
 pub struct ShardOptions {
     /// Loops on a held leg's Announcer line.
     pub hold: Arc<EncodedPrompt>,
+    /// Calls for help may use [`crate::EMERGENCY_LEGS`] more.
     pub legs_max: usize,
     pub legs_per_room_max: usize,
     /// Bytes of sent datagrams kept for repetition.
@@ -133,8 +134,12 @@ impl Shard {
     pub fn handle_command(&mut self, now: MediaNs, command: Command) -> Result<Reply, CommandError> {
         match command {
             Command::OpenRoom { room, kind, context, opened_ms } => self.open_room(room, kind, context, opened_ms),
-            Command::AddPeer { room, leg, plan, dtls } => self.add_peer(now, &room, leg, *plan, dtls),
-            Command::OpenLink { room, leg, plan } => self.open_link(now, &room, leg, *plan),
+            Command::AddPeer { room, leg, plan, dtls, emergency } => {
+                self.make_space(now, &room, &leg, emergency).map(|space| self.add_peer(now, space, leg, *plan, dtls))
+            }
+            Command::OpenLink { room, leg, plan, emergency } => {
+                self.make_space(now, &room, &leg, emergency).map(|space| self.open_link(now, space, leg, *plan))
+            }
             Command::ConnectLink { room, leg, plan } => self.connect_link(now, &room, &leg, &plan),
             Command::RemoveLeg { room, leg } => {
                 self.remove_leg_of(now, &room, &leg);

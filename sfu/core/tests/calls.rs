@@ -268,3 +268,21 @@ fn commands_for_what_is_not_there_are_named_and_removal_is_a_wish_fulfilled() {
     assert_eq!(s.try_command(again(other)), Err(CommandError::RoomConflict(room())));
     assert_eq!(s.try_command(again(context())), Ok(Reply::Done));
 }
+
+#[test]
+fn a_full_shard_has_room_for_calls_for_help_and_for_nothing_else() {
+    let mut s = Stage::with_options(ShardOptions { legs_max: 2, legs_per_room_max: 2, ..ShardOptions::new(hold(), 7) });
+    s.open_room(RoomKind::Conversation);
+    s.browser("alice");
+    s.browser("bob");
+    let link = |n: usize, emergency: bool| {
+        let actor = Actor::link(10 + n as u8, &[Pcmu]);
+        Command::OpenLink { room: room(), leg: leg(&format!("l{n}")), plan: Box::new(actor.link_plan()), emergency }
+    };
+    for n in 0..EMERGENCY_LEGS {
+        assert!(matches!(s.try_command(link(100, false)), Err(CommandError::RoomFull { limit: 2, .. })));
+        assert_eq!(s.try_command(link(n, true)), Ok(Reply::Done));
+    }
+    let last = s.try_command(link(100, true));
+    assert!(matches!(last, Err(CommandError::RoomFull { limit, .. }) if limit == 2 + EMERGENCY_LEGS), "{last:?}");
+}

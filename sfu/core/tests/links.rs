@@ -61,7 +61,7 @@ fn a_link_says_nothing_before_it_is_connected_and_connects_once() {
     let actor = Actor::link(50, &[Pcmu]);
     let (open, connect) = (actor.link_plan(), actor.connect_plan());
     s.actors.push(actor);
-    s.command(Command::OpenLink { room: room(), leg: leg("phone"), plan: Box::new(open) });
+    s.command(Command::OpenLink { room: room(), leg: leg("phone"), plan: Box::new(open), emergency: false });
     s.talk(ms(100), &[(alice, Pcmu, 1), (1, Pcmu, 2)]);
     assert!(s.actors[1].heard.is_empty() && s.actors[alice].heard.is_empty());
     let command =
@@ -73,7 +73,12 @@ fn a_link_says_nothing_before_it_is_connected_and_connects_once() {
     let to_alice = Command::ConnectLink { room: room(), leg: leg("alice"), plan: Box::new(connect.clone()) };
     assert_eq!(s.try_command(to_alice), Err(CommandError::NotALink(leg("alice"))));
     let other = Actor::link(51, &[Pcmu]);
-    s.command(Command::OpenLink { room: room(), leg: leg("other"), plan: Box::new(other.link_plan()) });
+    s.command(Command::OpenLink {
+        room: room(),
+        leg: leg("other"),
+        plan: Box::new(other.link_plan()),
+        emergency: false,
+    });
     let stolen = Command::ConnectLink { room: room(), leg: leg("other"), plan: Box::new(connect.clone()) };
     assert_eq!(s.try_command(stolen), Err(CommandError::LinkAddressTaken(connect.remote)));
     let mute = ConnectPlan { codecs: Vec::new(), ssrc: 9, ..connect };

@@ -204,6 +204,7 @@ impl Engine {
             leg: request.leg,
             plan: Box::new(joined.plan),
             dtls: self.dtls.server(),
+            emergency: request.emergency,
         };
         thread.ask(command).await?;
         Ok(PeerJoined {
@@ -253,7 +254,8 @@ impl Engine {
             codecs,
             source_id,
         };
-        thread.ask(Command::OpenLink { room: request.room, leg: request.leg, plan: Box::new(plan) }).await?;
+        let OpenLink { room, leg, emergency } = request;
+        thread.ask(Command::OpenLink { room, leg, plan: Box::new(plan), emergency }).await?;
         Ok(offer)
     }
 

@@ -93,7 +93,7 @@ async fn a_link_carries_g711_between_a_gateways_socket_and_a_browser() {
     let mut browsers = [stand.join(&room, "alice", BrowserPlan::default()).await];
     connect(&mut browsers).await;
     let leg = LegId::parse("phone").unwrap();
-    let offer = stand.ask(OpenLink { room: room.clone(), leg: leg.clone() }).await.unwrap();
+    let offer = stand.ask(OpenLink { room: room.clone(), leg: leg.clone(), emergency: false }).await.unwrap();
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_nonblocking(true).unwrap();
     let key = generate_link_key(LinkProfile::AeadAes128Gcm).unwrap();
@@ -145,7 +145,7 @@ async fn what_cannot_be_done_is_refused_with_its_code() {
     let mute = MuteLeg { room: nowhere.clone(), leg: leg.clone(), muted: true };
     assert_eq!(code(stand.ask(mute).await.unwrap_err()), ErrorCode::NotFound);
     let room = stand.room("room-1", RoomKind::Conversation).await;
-    let broken = JoinPeer { room: room.clone(), leg: leg.clone(), offer_sdp: "v=0\r\n".into() };
+    let broken = JoinPeer { room: room.clone(), leg: leg.clone(), offer_sdp: "v=0\r\n".into(), emergency: false };
     assert_eq!(code(stand.ask(broken).await.unwrap_err()), ErrorCode::Invalid);
     let identity = Identity::generate().unwrap();
     for change in [

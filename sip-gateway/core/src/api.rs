@@ -106,7 +106,12 @@ pub struct Dial {
     pub ring_timeout: Duration,
     /// Ended (BYE) this long after the answer.
     pub max_duration: Option<Duration>,
+    /// A call for help: no limit refuses it, as long as fewer than [`EMERGENCY_LEGS`] are above the limit.
+    pub emergency: bool,
 }
+
+/// Legs above [`EndpointConfig::max_legs`] for calls for help.
+pub const EMERGENCY_LEGS: usize = 8;
 
 /// Why an order was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -76,13 +76,16 @@ impl Gateway {
             Destination::Number(number) => trunk.plan.write_number(number),
             Destination::Emergency(digits) => digits.clone(),
         };
+        let emergency = matches!(request.to, Destination::Emergency(_));
         let caller = match &request.caller_id {
+            // No call for help fails for its caller ID: it leaves under the trunk's own.
+            Some(caller) if emergency && !trunk.plan.numbers.is_empty() && !trunk.plan.numbers.contains(caller) => None,
             Some(caller) if !trunk.plan.numbers.is_empty() && !trunk.plan.numbers.contains(caller) => {
                 return Err(refuse(ErrorCode::Refused, "the caller ID is none of the trunk's numbers"));
             }
             caller => caller.as_ref().map(|c| trunk.plan.write_number(c)),
         };
-        let (media, session, link) = self.open_media(&trunk, &request.link)?;
+        let (media, session, link) = self.open_media(&trunk, &request.link, emergency)?;
         let dial = Dial {
             trunk: request.trunk.clone(),
             number,
@@ -90,7 +93,8 @@ impl Gateway {
             media: session,
             ring_timeout: Duration::from_millis(u64::from(request.ring_timeout_ms)),
             // Nobody cuts a call for help.
-            max_duration: matches!(request.to, Destination::Number(_)).then(|| self.longest(request.max_duration_s)),
+            max_duration: (!emergency).then(|| self.longest(request.max_duration_s)),
+            emergency,
         };
         let sip = match self.command(Command::Dial(dial)) {
             Ok(Some(sip)) => sip,
@@ -143,13 +147,15 @@ impl Gateway {
         &mut self,
         trunk: &Resolved,
         offer: &LinkOffer,
+        emergency: bool,
     ) -> Result<(LegKey, AudioSession, LinkAnswer), RequestError> {
         let (local, announced): (IpAddr, IpAddr) = trunk
             .media_addresses(&self.config.net)
             .ok_or_else(|| refuse(ErrorCode::NotFound, format!("trunk {} has no address", trunk.plan.name)))?;
         let (link, streams, answer) =
             LinkPort::answer(offer, trunk.plan.codecs.clone()).map_err(|error| link_refused(&error))?;
-        let pair = self.ports.open(local).map_err(|error| ports_refused(&error))?;
+        let pair = if emergency { self.ports.open(local) } else { self.ports.open_sparing(local) };
+        let pair = pair.map_err(|error| ports_refused(&error))?;
         let port = pair.rtp.local_address().port();
         let leg = self.media.new_key();
         let opened = self.leg_media_config().and_then(|config| {
@@ -227,7 +233,7 @@ impl Gateway {
             .find(|t| t.plan.name == name)
             .cloned()
             .ok_or_else(|| refuse(ErrorCode::NotFound, format!("trunk {name} is no longer configured")))?;
-        let (media, session, link) = self.open_media(&trunk, &request.link)?;
+        let (media, session, link) = self.open_media(&trunk, &request.link, false)?;
         self.legs.set_media(&request.leg, media);
         let max_duration = Some(self.longest(request.max_duration_s));
         match self.command(Command::Answer { leg: sip, media: session, max_duration }) {

@@ -85,6 +85,35 @@ async fn an_emergency_number_leaves_as_dialled_by_its_trunk_whatever_the_limits(
 }
 
 #[tokio::test]
+async fn a_full_gateway_calls_for_help_even_over_a_caller_id_that_is_not_the_trunks() {
+    let plan = Plan { sip: "max_legs = 1", trunk: "emergency = true", ..Plan::default() };
+    let world = World::with(plan).await;
+    let mut room = Room::new().await;
+    dialled(&world, &mut room, number()).await;
+    let mut dial = DialTelephone {
+        leg: leg("leg-2"),
+        trunk: trunk(),
+        to: number(),
+        caller_id: None,
+        ring_timeout_ms: 30_000,
+        max_duration_s: 600,
+        link: room.offer(),
+    };
+    assert!(world.ask("call-2", &dial).await.is_err(), "it is full");
+    dial.to = Destination::Emergency("112".into());
+    dial.caller_id = Some(PhoneNumber::try_from("+15557777".to_owned()).unwrap());
+    world.ask("call-2", &dial).await.unwrap();
+    let invite = loop {
+        let invite = world.carrier.request("INVITE").await;
+        if invite.start.starts_with("INVITE sip:112@") {
+            break invite;
+        }
+    };
+    assert!(!invite.header("from").contains("5557777"), "{}", invite.header("from"));
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn a_new_configuration_changes_rules_and_trunks_while_calls_go_on() {
     let mut world = World::with(Plan { trunk: "keep_alive_s = 0", ..Plan::default() }).await;
     let mut room = Room::new().await;

@@ -169,6 +169,7 @@ pub async fn a_message_over_the_limit_is_refused_before_it_is_sent(fixture: impl
         room: RoomId::parse("r").unwrap(),
         leg: LegId::parse("l").unwrap(),
         offer_sdp: "v".repeat(2 * 1024 * 1024),
+        emergency: false,
     };
     let refused = bus.request(Target::Node(node("sfu-1")), &context("t1"), &body, TIMEOUT).await;
     assert!(matches!(refused, Err(BusError::TooLarge { .. })), "{refused:?}");

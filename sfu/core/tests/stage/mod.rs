@@ -156,6 +156,7 @@ impl Stage {
             leg: leg(name),
             plan: Box::new(actor.peer_plan()),
             dtls: Box::new(WordDtls { said: Vec::new() }),
+            emergency: false,
         };
         self.actors.push(actor);
         self.command(command);
@@ -186,7 +187,7 @@ impl Stage {
         actor.address = address.unwrap_or(actor.address);
         let (open, connect) = (actor.link_plan(), actor.connect_plan());
         self.actors.push(actor);
-        self.command(Command::OpenLink { room: room(), leg: leg(name), plan: Box::new(open) });
+        self.command(Command::OpenLink { room: room(), leg: leg(name), plan: Box::new(open), emergency: false });
         self.command(Command::ConnectLink { room: room(), leg: leg(name), plan: Box::new(connect) });
         self.actors.len() - 1
     }

@@ -78,7 +78,7 @@ impl Stand {
     pub async fn join(&self, room: &RoomId, leg: &str, browser: BrowserPlan) -> Browser {
         let (mut browser, offer) = Browser::new(leg, browser);
         let leg = LegId::parse(leg).unwrap();
-        let joined = self.ask(JoinPeer { room: room.clone(), leg, offer_sdp: offer }).await.unwrap();
+        let joined = self.ask(JoinPeer { room: room.clone(), leg, offer_sdp: offer, emergency: false }).await.unwrap();
         browser.accept(&joined);
         browser
     }

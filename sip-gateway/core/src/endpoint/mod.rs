@@ -4,7 +4,7 @@ mod agents;
 mod input;
 mod invite;
 
-use crate::api::{Command, CommandError, EndpointConfig, LegHandle, Now, Output, SocketConfig, Stats};
+use crate::api::{Command, CommandError, EMERGENCY_LEGS, EndpointConfig, LegHandle, Now, Output, SocketConfig, Stats};
 use crate::call::Leg;
 use crate::core::{Core, Slot, TimerKey};
 use crate::transaction::{Owner, Timer, TxId};
@@ -61,6 +61,7 @@ use std::sync::Arc;
 ///     media,
 ///     ring_timeout: Duration::from_secs(60),
 ///     max_duration: None,
+///     emergency: false,
 /// };
 /// let leg = endpoint.handle_command(now, Command::Dial(dial))?.unwrap();
 /// while let Some(output) = endpoint.poll_output() {
@@ -188,8 +189,9 @@ impl SipEndpoint {
         if self.draining {
             return Err(CommandError::Draining);
         }
-        if self.legs.len() >= self.max_legs || self.core.is_full() {
-            return Err(CommandError::TooManyLegs(self.max_legs));
+        let limit = self.max_legs + if dial.emergency { EMERGENCY_LEGS } else { 0 };
+        if self.legs.len() >= limit || (!dial.emergency && self.core.is_full()) {
+            return Err(CommandError::TooManyLegs(limit));
         }
         let place = self.core.slots.iter().position(|slot| *slot.trunk.name() == dial.trunk && slot.active);
         let place = place.ok_or_else(|| CommandError::UnknownTrunk(dial.trunk.clone()))?;

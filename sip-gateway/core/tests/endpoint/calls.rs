@@ -328,6 +328,21 @@ fn orders_at_the_wrong_moment_are_refused_by_name() {
 }
 
 #[test]
+fn a_full_gateway_has_room_for_calls_for_help_and_for_nothing_else() {
+    let mut gateway = config(GATEWAY, vec![trunk(GATEWAY, CARRIER)], 1);
+    (gateway.max_legs, gateway.max_transactions) = (2, 2);
+    let mut world = World::new(vec![gateway, config(CARRIER, vec![trunk(CARRIER, GATEWAY)], 2)]);
+    world.dial();
+    world.dial();
+    let help = || Command::Dial(Dial { emergency: true, number: "112".into(), ..dial() });
+    for _ in 0..EMERGENCY_LEGS {
+        assert_eq!(world.order(GATEWAY, Command::Dial(dial())), Err(CommandError::TooManyLegs(2)));
+        assert!(world.order(GATEWAY, help()).is_ok());
+    }
+    assert_eq!(world.order(GATEWAY, help()), Err(CommandError::TooManyLegs(2 + EMERGENCY_LEGS)));
+}
+
+#[test]
 fn legs_are_bounded_both_ways() {
     let mut gateway = config(GATEWAY, vec![trunk(GATEWAY, CARRIER)], 1);
     gateway.max_legs = 2;

@@ -278,6 +278,7 @@ pub fn dial() -> Dial {
         media: media(GATEWAY),
         ring_timeout: secs(60),
         max_duration: None,
+        emergency: false,
     }
 }
 

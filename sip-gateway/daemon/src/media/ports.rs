@@ -7,6 +7,9 @@ use offhook_net::{BindError, UdpOptions, UdpSocket};
 
 /// Kernel buffers of one leg's socket: two seconds of G.711 with room.
 const BUFFER_BYTES: usize = 128 << 10;
+/// Pairs that only calls for help may take; of a small range this share.
+const EMERGENCY_PAIRS: usize = 8;
+const EMERGENCY_SHARE: usize = 8;
 /// Ports tried for one pair before giving up: others on this machine may hold some of the range.
 const TRIES: usize = 64;
 
@@ -50,7 +53,16 @@ impl PortRange {
         self.taken.len()
     }
 
-    /// Binds the next free pair on `address`.
+    /// Binds a pair for an ordinary call, which leaves those for calls for help alone.
+    pub fn open_sparing(&mut self, address: IpAddr) -> Result<PortPair, PortsError> {
+        let spare = EMERGENCY_PAIRS.min(self.capacity() / EMERGENCY_SHARE);
+        if self.taken.len() + spare >= self.capacity() {
+            return Err(PortsError::Exhausted { pairs: self.capacity() });
+        }
+        self.open(address)
+    }
+
+    /// Binds the next free pair on `address`, the last one included.
     pub fn open(&mut self, address: IpAddr) -> Result<PortPair, PortsError> {
         let mut failed = None;
         for _ in 0..self.pairs.min(TRIES as u16 + self.taken.len() as u16) {
@@ -118,6 +130,16 @@ mod tests {
         let pair = ports.open(LOOPBACK).unwrap();
         assert!(pair.rtp.local_address().port() > first + 2);
         drop(stranger);
+    }
+
+    #[test]
+    fn the_last_pairs_are_for_calls_for_help() {
+        let mut ports = PortRange::new(41_401, 41_417);
+        assert_eq!(ports.capacity(), 8);
+        let held: Vec<_> = (0..7).map(|_| ports.open_sparing(LOOPBACK).unwrap()).collect();
+        assert!(matches!(ports.open_sparing(LOOPBACK), Err(PortsError::Exhausted { pairs: 8 })));
+        assert!(ports.open(LOOPBACK).is_ok());
+        drop(held);
     }
 
     #[test]
