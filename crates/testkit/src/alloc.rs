@@ -5,6 +5,7 @@ use std::cell::Cell;
 
 thread_local! {
     static COUNT: Cell<u64> = const { Cell::new(0) };
+    static BYTES: Cell<i64> = const { Cell::new(0) };
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -22,6 +23,11 @@ impl CountingAllocator {
         let result = work();
         (result, Self::count() - before)
     }
+
+    /// Bytes that the calling thread took, less those it gave back.
+    pub fn bytes() -> i64 {
+        BYTES.with(Cell::get)
+    }
 }
 
 fn note() {
@@ -29,24 +35,32 @@ fn note() {
     let _ = COUNT.try_with(|count| count.set(count.get() + 1));
 }
 
+fn weigh(taken: usize, given_back: usize) {
+    let _ = BYTES.try_with(|bytes| bytes.set(bytes.get() + taken as i64 - given_back as i64));
+}
+
 // SAFETY: every call is passed on to the system's allocator unchanged; counting touches no memory that it manages.
 unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note();
+        weigh(layout.size(), 0);
         // SAFETY: the caller's promise is passed on.
         unsafe { System.alloc(layout) }
     }
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         note();
+        weigh(layout.size(), 0);
         // SAFETY: the caller's promise is passed on.
         unsafe { System.alloc_zeroed(layout) }
     }
     unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         note();
+        weigh(new_size, layout.size());
         // SAFETY: the caller's promise is passed on.
         unsafe { System.realloc(ptr, layout, new_size) }
     }
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        weigh(0, layout.size());
         // SAFETY: the caller's promise is passed on.
         unsafe { System.dealloc(ptr, layout) }
     }
@@ -64,5 +78,10 @@ mod tests {
         let (_, boxed) = CountingAllocator::during(|| Box::new(7u64));
         let (_, none) = CountingAllocator::during(|| std::hint::black_box(7u64) + 1);
         assert_eq!((boxed, none), (1, 0));
+        let before = CountingAllocator::bytes();
+        let kept = vec![0u8; 1_000];
+        assert_eq!(CountingAllocator::bytes() - before, 1_000);
+        drop(kept);
+        assert_eq!(CountingAllocator::bytes(), before);
     }
 }

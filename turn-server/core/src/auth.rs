@@ -1,0 +1,238 @@
+//! The long-term credential mechanism, server's side: RFC 8489 §9.2.4 step by step.
+use crate::allocation::AllocationKey;
+use crate::nonce::{Form, Fresh};
+use crate::path::ClientPath;
+use crate::reply::{Asked, REPLY_MAX, budget};
+use crate::shard::Shard;
+use crate::time::Moment;
+use crate::users::{Algorithm, Key, UnknownUser};
+use offhook_wire_stun::{AttributeType, Class, Message, MessageBuilder};
+use std::sync::Arc;
+
+/// PASSWORD-ALGORITHMS as we send it, SHA-256 before MD5, no parameters (RFC 8489 §14.11).
+const ALGORITHMS: [u8; 8] = [0, 2, 0, 0, 0, 1, 0, 0];
+/// A header and REQUESTED-TRANSPORT.
+const ALLOCATE_MIN: usize = 28;
+
+/// Under what an answer is sealed: as its request was.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seal {
+    /// `no-auth`.
+    Open,
+    Sha1(Key),
+    Sha256(Key),
+}
+
+impl Seal {
+    pub(crate) fn close(&self, builder: &mut MessageBuilder<'_>) {
+        match self {
+            Self::Open => {}
+            Self::Sha1(key) => {
+                builder.integrity(key.as_bytes());
+            }
+            Self::Sha256(key) => {
+                builder.integrity_sha256(key.as_bytes());
+            }
+        }
+    }
+}
+
+pub(crate) struct Login {
+    pub(crate) user: Arc<str>,
+    pub(crate) seal: Seal,
+}
+
+/// Why a request is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    /// Every client's first request.
+    #[error("the request carries no credentials")]
+    NoCredentials,
+    #[error("USERNAME, REALM or NONCE is missing")]
+    Incomplete,
+    #[error("the nonce is stale or not ours")]
+    StaleNonce,
+    #[error("PASSWORD-ALGORITHM is not among those offered")]
+    Algorithm,
+    #[error("the realm is another")]
+    Realm,
+    #[error("the username is malformed")]
+    Username,
+    #[error(transparent)]
+    Unknown(#[from] UnknownUser),
+    #[error("the password is wrong")]
+    Password,
+}
+
+impl AuthError {
+    /// RFC 8489 §9.2.4.
+    #[must_use]
+    pub const fn stun_code(self) -> u16 {
+        match self {
+            Self::Incomplete | Self::Algorithm => 400,
+            Self::StaleNonce => 438,
+            Self::NoCredentials | Self::Realm | Self::Username | Self::Unknown(_) | Self::Password => 401,
+        }
+    }
+
+    const fn reason(self) -> &'static str {
+        match self.stun_code() {
+            400 => "Bad Request",
+            438 => "Stale Nonce",
+            _ => "Unauthorized",
+        }
+    }
+}
+
+impl Shard {
+    /// Who sent this request? `owner` is the allocation of its 5-tuple, if there is one.
+    pub(crate) fn authenticate(
+        &self,
+        now: Moment,
+        path: &ClientPath,
+        request: &Message<'_>,
+        owner: Option<AllocationKey>,
+    ) -> Result<Login, AuthError> {
+        let users = &self.settings.users;
+        if users.admits_anyone() {
+            return Ok(Login { user: Arc::clone(&self.nobody), seal: Seal::Open });
+        }
+        // 1. No integrity: a challenge.
+        if !request.has_integrity() && !request.has_integrity_sha256() {
+            return Err(AuthError::NoCredentials);
+        }
+        // 2. Integrity without the rest.
+        let nonce = request.raw(AttributeType::NONCE).ok_or(AuthError::Incomplete)?;
+        let realm = request.raw(AttributeType::REALM).ok_or(AuthError::Incomplete)?;
+        let by_hash = request.has(AttributeType::USERHASH);
+        if !by_hash && !request.has(AttributeType::USERNAME) {
+            return Err(AuthError::Incomplete);
+        }
+        // The nonce before anything that costs a look-up or a hash of the whole message.
+        let fresh = self.nonces.check(now, path, nonce, self.settings.nonce_lifetime).ok_or(AuthError::StaleNonce)?;
+        // 3. The algorithms, if the nonce offered them.
+        let algorithm = algorithm(request, fresh)?;
+        // 4. The user. A realm that we do not serve has none.
+        if realm != users.realm().as_bytes() {
+            return Err(AuthError::Realm);
+        }
+        let name = if by_hash {
+            users.by_hash(request.userhash().ok().flatten().ok_or(AuthError::Username)?)?
+        } else {
+            request.username().ok().flatten().ok_or(AuthError::Username)?
+        };
+        // 5. The integrity.
+        let seal = |key| if request.has_integrity_sha256() { Seal::Sha256(key) } else { Seal::Sha1(key) };
+        if let Some((user, key)) = owner.and_then(|owner| self.known_key(owner, name, algorithm))
+            && opens(request, &key)
+        {
+            return Ok(Login { user, seal: seal(key) });
+        }
+        match users.find_key(name, algorithm, self.unix_s(now), |key| opens(request, key))? {
+            Some(key) => Ok(Login { user: name.into(), seal: seal(key) }),
+            None => Err(AuthError::Password),
+        }
+    }
+
+    /// The key of the allocation that stands on the request's path: it outlives the expiry of REST credentials, which
+    /// open sessions and do not end them.
+    fn known_key(&self, owner: AllocationKey, name: &str, algorithm: Algorithm) -> Option<(Arc<str>, Key)> {
+        let allocation = self.allocations.get(owner)?;
+        match &allocation.seal {
+            Seal::Sha1(key) | Seal::Sha256(key) if *allocation.user == *name && key.algorithm == algorithm => {
+                Some((Arc::clone(&allocation.user), *key))
+            }
+            _ => None,
+        }
+    }
+
+    /// Refuses a request of somebody unknown. Rare per source, never much larger than what it answers.
+    pub(crate) fn refuse_unknown(&mut self, now: Moment, asked: &Asked, why: AuthError) {
+        self.counters.count_unauthenticated(why);
+        if !self.may_answer_unknown(now, &asked.path) {
+            return;
+        }
+        let allowed = budget(&asked.path, asked.length);
+        let mut buffer = [0; REPLY_MAX];
+        let long = Form::Long { userhash: self.settings.users.has_hashes() };
+        // The most helpful answer that is short enough. The last one is what a client cannot do without: under a realm of
+        // more than twelve bytes it is sent although it is too long, for nobody could log in otherwise. Nothing shorter
+        // than an Allocate asks for it.
+        let tries = [(long, true), (long, false), (Form::Short, true), (Form::Short, false)];
+        for (form, with_reason) in tries {
+            let length = self.write_refusal(now, asked, why, form, with_reason, &mut buffer);
+            let is_needed = (form, with_reason) == (Form::Short, false) && asked.length >= ALLOCATE_MIN;
+            if let Some(message) = length.and_then(|length| buffer.get(..length))
+                && (message.len() <= allowed || is_needed)
+            {
+                self.reply(asked.path, message);
+                return;
+            }
+        }
+    }
+
+    fn write_refusal(
+        &self,
+        now: Moment,
+        asked: &Asked,
+        why: AuthError,
+        form: Form,
+        with_reason: bool,
+        buffer: &mut [u8],
+    ) -> Option<usize> {
+        let mut answer = asked.answer(buffer, Class::Error);
+        answer.error_code(why.stun_code(), if with_reason { why.reason() } else { "" });
+        if why.stun_code() != 400 {
+            answer.realm(self.settings.users.realm());
+            answer.attr(AttributeType::NONCE, self.nonces.mint(now, &asked.path, form).as_bytes());
+            if form != Form::Short {
+                answer.attr(AttributeType::PASSWORD_ALGORITHMS, &ALGORITHMS);
+            }
+        }
+        self.finish(asked, &Seal::Open, &mut answer)
+    }
+
+    /// Nothing is sent to ourselves or to where nobody can be, and nobody is sent much.
+    pub(crate) fn may_answer_unknown(&mut self, now: Moment, path: &ClientPath) -> bool {
+        if path.is_stream() {
+            return true;
+        }
+        let ip = path.client.ip();
+        if path.client.port() == 0
+            || ip.is_unspecified()
+            || ip.is_multicast()
+            || self.settings.policy.is_own_socket(path.client)
+        {
+            self.counters.dropped_looping += 1;
+            return false;
+        }
+        if !self.sources.take(now, ip, self.settings.unauthenticated) {
+            self.counters.refusals_throttled += 1;
+            return false;
+        }
+        true
+    }
+}
+
+/// RFC 8489 §9.2.4: with both attributes and ours untouched, the one chosen; with neither, MD5.
+fn algorithm(request: &Message<'_>, fresh: Fresh) -> Result<Algorithm, AuthError> {
+    if !fresh.algorithms {
+        return Ok(Algorithm::Md5);
+    }
+    let chosen = request.password_algorithm().map_err(|_| AuthError::Algorithm)?;
+    match (request.raw(AttributeType::PASSWORD_ALGORITHMS), chosen) {
+        (None, None) => Ok(Algorithm::Md5),
+        (Some(list), Some(1)) if list == ALGORITHMS => Ok(Algorithm::Md5),
+        (Some(list), Some(2)) if list == ALGORITHMS => Ok(Algorithm::Sha256),
+        _ => Err(AuthError::Algorithm),
+    }
+}
+
+/// In constant time. Where both seals stand, the stronger one counts.
+fn opens(request: &Message<'_>, key: &Key) -> bool {
+    if request.has_integrity_sha256() {
+        request.verify_integrity_sha256(key.as_bytes()).is_ok()
+    } else {
+        request.verify_integrity(key.as_bytes()).is_ok()
+    }
+}

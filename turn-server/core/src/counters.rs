@@ -1,0 +1,73 @@
+//! Plain counters of one shard, read once a tick by the daemon.
+use crate::auth::AuthError;
+use crate::policy::Forbidden;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct Counters { $($(#[$doc])* pub $name: u64),+ }
+
+        impl Counters {
+            /// Names and values, for export.
+            pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name)),+].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    binding_requests,
+    binding_responses,
+    binding_errors,
+    allocations_created,
+    allocations_refused,
+    challenges,
+    stale_nonces,
+    bad_credentials,
+    /// Answers to strangers that their prefix had too many of.
+    refusals_throttled,
+    /// Nothing is answered to ourselves.
+    dropped_looping,
+    /// Neither STUN nor ChannelData, or malformed.
+    dropped_unknown,
+    dropped_fingerprint,
+    dropped_no_allocation,
+    dropped_no_channel,
+    dropped_no_permission,
+    dropped_forbidden,
+    dropped_bandwidth,
+    dropped_oversized,
+    dropped_replies,
+    forbidden_peers,
+    up_packets,
+    up_bytes,
+    down_packets,
+    down_bytes,
+    icmp_told,
+}
+
+/// What exists now; all of it returns to zero when the last allocation has ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Gauges {
+    pub allocations: usize,
+    pub relays: usize,
+    pub reservations: usize,
+    pub timers: usize,
+    /// Of each relay address, together.
+    pub free_ports: usize,
+}
+
+impl Counters {
+    pub(crate) const fn count_unauthenticated(&mut self, why: AuthError) {
+        match why {
+            AuthError::NoCredentials => self.challenges += 1,
+            AuthError::StaleNonce => self.stale_nonces += 1,
+            _ => self.bad_credentials += 1,
+        }
+    }
+
+    pub(crate) const fn count_forbidden(&mut self, _why: Forbidden) {
+        self.forbidden_peers += 1;
+    }
+}

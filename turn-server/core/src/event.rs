@@ -1,0 +1,136 @@
+//! What goes in and out of a shard besides datagrams.
+use crate::allocation::RelayKey;
+use crate::auth::AuthError;
+use crate::path::ClientPath;
+use crate::policy::Forbidden;
+use crate::request::Refused;
+use crate::settings::Settings;
+use crate::time::Moment;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the shell tells a shard.
+pub enum Command {
+    /// The wall clock reads this now; say it at start and once in a while.
+    SetClock {
+        unix_s: u64,
+    },
+    /// The socket that [`Output::OpenRelay`] asked for is bound.
+    RelayOpened {
+        relay: RelayKey,
+    },
+    /// It could not be bound: the port is another's, or there are no descriptors left.
+    RelayFailed {
+        relay: RelayKey,
+    },
+    /// A TCP or TLS connection is gone.
+    ClientClosed {
+        path: ClientPath,
+    },
+    Reload {
+        settings: Arc<Settings>,
+    },
+    /// Running allocations go on, new ones are refused with 508.
+    Drain,
+    /// Ends what a user has.
+    Revoke {
+        user: Arc<str>,
+    },
+    EndAll {
+        cause: EndCause,
+    },
+}
+
+/// What a shard asks of the shell, or tells it.
+#[derive(Debug)]
+pub enum Output {
+    /// Bind a UDP socket; answer with [`Command::RelayOpened`] or [`Command::RelayFailed`].
+    OpenRelay {
+        relay: RelayKey,
+        local: SocketAddr,
+    },
+    CloseRelay {
+        relay: RelayKey,
+    },
+    Started(Box<Started>),
+    Ended(Box<Ended>),
+    Denied(Box<Denied>),
+    /// The allocation of this stream was ended from our side.
+    CloseClient {
+        path: ClientPath,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Started {
+    pub user: Arc<str>,
+    pub path: ClientPath,
+    /// As announced to the client.
+    pub relayed: [Option<SocketAddr>; 2],
+}
+
+/// Why an allocation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EndCause {
+    #[error("its client released it")]
+    Released,
+    #[error("it was not refreshed")]
+    Expired,
+    #[error("its connection was closed")]
+    ConnectionClosed,
+    #[error("its user was revoked")]
+    Revoked,
+    #[error("the server stopped")]
+    ServerStopped,
+}
+
+/// The one line that a session leaves behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    pub user: Arc<str>,
+    pub path: ClientPath,
+    pub relayed: [Option<SocketAddr>; 2],
+    pub cause: EndCause,
+    pub duration: Duration,
+    pub up: Carried,
+    pub down: Carried,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Carried {
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+/// A refusal worth a line: at most a few a second of each kind, with the number of those left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denied {
+    pub why: Denial,
+    pub client: SocketAddr,
+    /// As the client wrote it, cut: print it escaped.
+    pub user: Option<Box<str>>,
+    pub peer: Option<SocketAddr>,
+    pub left_out: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Denial {
+    #[error(transparent)]
+    Auth(AuthError),
+    #[error(transparent)]
+    Request(Refused),
+    #[error("the peer is {0}")]
+    Peer(Forbidden),
+}
+
+/// A session, for listings.
+#[derive(Debug, Clone, Copy)]
+pub struct Session<'a> {
+    pub user: &'a str,
+    pub path: &'a ClientPath,
+    pub relayed: [Option<SocketAddr>; 2],
+    pub began: Moment,
+    pub up: Carried,
+    pub down: Carried,
+}

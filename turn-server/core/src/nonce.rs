@@ -1,0 +1,208 @@
+//! Nonces that need no memory: the time, and a MAC over time and source (RFC 8489 §9.2, §14.10).
+//!
+//! Two forms. The long one begins with the nonce cookie and so offers SHA-256 and USERHASH. The short one leaves the
+//! cookie out, for an answer that may not be much larger than the request that called for it.
+use crate::path::ClientPath;
+use crate::random::derived;
+use crate::time::Moment;
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use std::net::IpAddr;
+use std::time::Duration;
+use subtle::ConstantTimeEq as _;
+
+/// RFC 8489 §9.2: what a nonce with security features begins with; four characters of features follow.
+const COOKIE: &[u8] = b"obMatJos2";
+/// RFC 8489 §18.1: password algorithms, and username anonymity.
+const FEATURE_ALGORITHMS: u8 = 0x01;
+const FEATURE_USERHASH: u8 = 0x02;
+const FEATURES_LEN: usize = 4;
+const COOKIE_LEN: usize = COOKIE.len() + FEATURES_LEN;
+/// 16 bits of time and 56 of MAC: forging one wins nothing but a nonce, which anyone gets by asking.
+const BODY_BYTES: usize = 9;
+const BODY_LEN: usize = 12;
+/// What one step of the 16-bit time is worth; the MAC covers the whole time, so it does not repeat.
+const STEP: u64 = 2;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    Short,
+    Long { userhash: bool },
+}
+
+impl Form {
+    const fn features(self) -> u8 {
+        match self {
+            Self::Short => 0,
+            Self::Long { userhash: false } => FEATURE_ALGORITHMS,
+            Self::Long { userhash: true } => FEATURE_ALGORITHMS | FEATURE_USERHASH,
+        }
+    }
+}
+
+/// What a valid nonce says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fresh {
+    /// It offered password algorithms, so the client was sent PASSWORD-ALGORITHMS.
+    pub(crate) algorithms: bool,
+}
+
+/// The text of a nonce.
+pub(crate) struct Nonce {
+    bytes: [u8; COOKIE_LEN + BODY_LEN],
+    len: usize,
+}
+
+impl Nonce {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    fn push(&mut self, part: &[u8]) {
+        let end = self.len + part.len();
+        if let Some(slot) = self.bytes.get_mut(self.len..end) {
+            slot.copy_from_slice(part);
+            self.len = end;
+        }
+    }
+}
+
+pub(crate) struct Nonces {
+    key: hmac::Key,
+}
+
+impl Nonces {
+    pub(crate) fn new(secret: &[u8; 32]) -> Self {
+        Self { key: derived(secret, "nonce") }
+    }
+
+    pub(crate) fn mint(&self, now: Moment, path: &ClientPath, form: Form) -> Nonce {
+        let mut nonce = Nonce { bytes: [0; COOKIE_LEN + BODY_LEN], len: 0 };
+        if form != Form::Short {
+            nonce.push(COOKIE);
+            nonce.push(&features_text(form.features()));
+        }
+        nonce.push(&self.body(now.seconds() / STEP, path, form.features()));
+        nonce
+    }
+
+    /// Valid if we made it for this source no longer than `lifetime` ago (`None`: ever since the process began).
+    pub(crate) fn check(
+        &self,
+        now: Moment,
+        path: &ClientPath,
+        text: &[u8],
+        lifetime: Option<Duration>,
+    ) -> Option<Fresh> {
+        let (features, body) = match text.strip_prefix(COOKIE) {
+            Some(rest) => {
+                let (features, body) = rest.split_at_checked(FEATURES_LEN)?;
+                (features_of(features)?, body)
+            }
+            None => (0, text),
+        };
+        let mut bytes = [0; BODY_BYTES];
+        if body.len() != BODY_LEN || URL_SAFE_NO_PAD.decode_slice(body, &mut bytes).ok()? != BODY_BYTES {
+            return None;
+        }
+        let [t0, t1, ..] = bytes;
+        let now_steps = now.seconds() / STEP;
+        let age = (now_steps as u16).wrapping_sub(u16::from_be_bytes([t0, t1]));
+        let minted = now_steps.checked_sub(u64::from(age))?;
+        let ours = self.body(minted, path, features);
+        if !bool::from(ours.as_slice().ct_eq(body)) {
+            return None;
+        }
+        let young = lifetime.is_none_or(|lifetime| u64::from(age) * STEP <= lifetime.as_secs());
+        young.then_some(Fresh { algorithms: features & FEATURE_ALGORITHMS != 0 })
+    }
+
+    fn body(&self, steps: u64, path: &ClientPath, features: u8) -> [u8; BODY_LEN] {
+        let mut mac = hmac::Context::with_key(&self.key);
+        mac.update(&steps.to_be_bytes());
+        mac.update(&[features, u8::from(path.is_stream())]);
+        mac.update(&path.client.port().to_be_bytes());
+        match path.client.ip() {
+            IpAddr::V4(ip) => mac.update(&ip.octets()),
+            IpAddr::V6(ip) => mac.update(&ip.octets()),
+        }
+        let tag = mac.sign();
+        let mut bytes = [0; BODY_BYTES];
+        let (time, rest) = bytes.split_at_mut(2);
+        time.copy_from_slice(&(steps as u16).to_be_bytes());
+        rest.iter_mut().zip(tag.as_ref()).for_each(|(slot, byte)| *slot = *byte);
+        let mut text = [0; BODY_LEN];
+        // Nine bytes are twelve characters: it always fits.
+        let _ = URL_SAFE_NO_PAD.encode_slice(bytes, &mut text);
+        text
+    }
+}
+
+fn features_text(features: u8) -> [u8; FEATURES_LEN] {
+    let mut text = [0; FEATURES_LEN];
+    let _ = URL_SAFE_NO_PAD.encode_slice([0, 0, features], &mut text);
+    text
+}
+
+fn features_of(text: &[u8]) -> Option<u8> {
+    let mut bytes = [0; 3];
+    URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?;
+    match bytes {
+        [0, 0, features] if features & !(FEATURE_ALGORITHMS | FEATURE_USERHASH) == 0 => Some(features),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::path::Via;
+
+    const LIFE: Option<Duration> = Some(Duration::from_secs(600));
+
+    fn path(client: &str) -> ClientPath {
+        ClientPath { client: client.parse().unwrap(), server: "198.51.100.1:3478".parse().unwrap(), via: Via::Udp(0) }
+    }
+
+    fn at(seconds: u64) -> Moment {
+        Moment(seconds * 1_000_000_000)
+    }
+
+    #[test]
+    fn a_nonce_is_good_for_its_source_and_its_time_only() {
+        let nonces = Nonces::new(&[7; 32]);
+        let here = path("192.0.2.1:5000");
+        for form in [Form::Short, Form::Long { userhash: true }, Form::Long { userhash: false }] {
+            let nonce = nonces.mint(at(1_000), &here, form);
+            let text = nonce.as_bytes();
+            assert!(text.len() == 12 || text.starts_with(b"obMatJos2AAA") && text.len() == 25);
+            let check = |now, path: &ClientPath, text: &[u8]| nonces.check(at(now), path, text, LIFE);
+            assert_eq!(check(1_600, &here, text), Some(Fresh { algorithms: form != Form::Short }));
+            assert_eq!(check(1_603, &here, text), None);
+            assert_eq!(check(999, &here, text), None);
+            assert_eq!(check(1_000, &path("192.0.2.1:5001"), text), None);
+            assert_eq!(check(1_000, &path("192.0.2.2:5000"), text), None);
+            assert_eq!(check(1_000, &ClientPath { via: Via::Stream(1), ..here }, text), None);
+            // After the short time has gone round once, too.
+            assert_eq!(check(1_000 + 65_536 * STEP, &here, text), None);
+            assert!(nonces.check(at(90_000), &here, text, None).is_some());
+            assert_eq!(Nonces::new(&[8; 32]).check(at(1_000), &here, text, LIFE), None);
+            for bit in 0..text.len() * 8 {
+                let mut flipped = text.to_vec();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(check(1_000, &here, &flipped), None, "{bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn text_that_is_no_nonce_is_refused() {
+        let nonces = Nonces::new(&[7; 32]);
+        for text in
+            [&b""[..], b"obMatJos2", b"obMatJos2AAAC", b"f//499k954d6", b"obMatJos2AAACf//499k954d6OL34oL9FSTvy64sA"]
+        {
+            assert_eq!(nonces.check(at(5), &path("192.0.2.1:1"), text, LIFE), None);
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Sockets for a new allocation: a port is drawn, the shell binds it, another is drawn if somebody else has it.
+use crate::allocation::{AllocationKey, Held, Owner, Phase, Relay, RelayKey};
+use crate::auth::Login;
+use crate::event::{Output, Started};
+use crate::reply::Asked;
+use crate::request::Refused;
+use crate::shard::{Reservation, Shard, Timer};
+use crate::time::Moment;
+use offhook_wire_stun::AddressFamily;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Ports tried for one socket before the answer is 508.
+const TRIES: usize = 64;
+/// RFC 8656 §7.2.
+const RESERVED_FOR: Duration = Duration::from_secs(30);
+
+/// EVEN-PORT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Even {
+    Any,
+    Alone,
+    /// The next higher port is reserved.
+    WithNext,
+}
+
+/// Which socket is being opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    First(AddressFamily),
+    /// The upper one of a pair; the lower one is open.
+    Next(RelayKey),
+    /// IPv6 beside IPv4.
+    Additional,
+}
+
+pub(crate) struct Opening {
+    pub(crate) asked: Asked,
+    pub(crate) lifetime: Duration,
+    pub(crate) failed_family: Option<(AddressFamily, u16)>,
+    even: Even,
+    additional: bool,
+    /// What the shell was asked to open.
+    pending: Option<(RelayKey, Stage)>,
+    /// Somebody else's ports, ours again when we are done.
+    taken: Vec<(usize, u16)>,
+}
+
+impl Opening {
+    pub(crate) const fn new(asked: Asked, lifetime: Duration, even: Even, additional: bool) -> Self {
+        Self { asked, lifetime, failed_family: None, even, additional, pending: None, taken: Vec::new() }
+    }
+}
+
+impl Shard {
+    pub(crate) fn has_relay_address(&self, family: AddressFamily) -> bool {
+        self.addresses.iter().any(|address| is_of(address.local, family))
+    }
+
+    /// Draws a port and asks for its socket.
+    pub(crate) fn open_next(&mut self, now: Moment, key: AllocationKey, stage: Stage) {
+        let Some(allocation) = self.allocations.get(key) else { return };
+        let Phase::Opening(opening) = &allocation.phase else { return };
+        let (even, tried, server) = (opening.even, opening.taken.len(), allocation.path.server.ip());
+        let drawn = match stage {
+            Stage::First(family) if tried < TRIES => self.draw(family, even, server),
+            Stage::Additional if tried < TRIES => self.draw(AddressFamily::V6, Even::Any, server),
+            // Drawn together with the lower one.
+            Stage::Next(lower) => {
+                self.relays.get(lower).and_then(|lower| Some((lower.place, lower.local.port().checked_add(1)?)))
+            }
+            Stage::First(_) | Stage::Additional => None,
+        };
+        let Some((place, port)) = drawn else { return self.open_failed(now, key, stage) };
+        let Some(address) = self.addresses.get(place) else { return };
+        let relay = Relay {
+            owner: Owner::Allocation(key),
+            local: SocketAddr::new(address.local, port),
+            announced: SocketAddr::new(address.announced, port),
+            place,
+        };
+        let local = relay.local;
+        let relay = self.relays.insert(relay);
+        if let Some(opening) = self.opening(key) {
+            opening.pending = Some((relay, stage));
+        }
+        self.outputs.push_back(Output::OpenRelay { relay, local });
+    }
+
+    /// On the address the client came to, if relays may stand there; else on any of the family.
+    fn draw(&mut self, family: AddressFamily, even: Even, server: IpAddr) -> Option<(usize, u16)> {
+        let count = self.addresses.len();
+        let start = match self.addresses.iter().position(|a| a.local == server && is_of(a.local, family)) {
+            Some(place) => place,
+            None => self.random.below(count),
+        };
+        for place in (start..count).chain(0..start) {
+            let fits = self.addresses.get(place).is_some_and(|address| is_of(address.local, family));
+            let Some(ports) = self.ports.get_mut(place).filter(|_| fits) else { continue };
+            let drawn = match even {
+                Even::Any => ports.take(&mut self.random),
+                Even::Alone => ports.take_even(&mut self.random, false),
+                Even::WithNext => ports.take_even(&mut self.random, true),
+            };
+            if let Some(port) = drawn {
+                return Some((place, port));
+            }
+        }
+        None
+    }
+
+    pub(crate) fn relay_opened(&mut self, now: Moment, relay: RelayKey) {
+        let key = self.owner_of(relay);
+        let pending = key.and_then(|key| self.opening(key)).and_then(|opening| opening.pending.take());
+        let (Some(key), Some((expected, stage))) = (key, pending) else {
+            // Its allocation ended meanwhile.
+            self.outputs.push_back(Output::CloseRelay { relay });
+            return;
+        };
+        debug_assert_eq!(expected, relay, "one socket at a time");
+        match stage {
+            Stage::First(family) => {
+                self.hold(now, key, relay, family);
+                let (even, additional) = self.opening(key).map_or((Even::Any, false), |o| (o.even, o.additional));
+                if even == Even::WithNext {
+                    self.open_next(now, key, Stage::Next(relay));
+                } else if additional {
+                    self.open_next(now, key, Stage::Additional);
+                } else {
+                    self.opened(now, key, None);
+                }
+            }
+            Stage::Next(_) => {
+                let token = self.reserve(now, key, relay);
+                self.opened(now, key, Some(token));
+            }
+            Stage::Additional => {
+                self.hold(now, key, relay, AddressFamily::V6);
+                self.opened(now, key, None);
+            }
+        }
+    }
+
+    pub(crate) fn relay_failed(&mut self, now: Moment, relay: RelayKey) {
+        let Some(key) = self.owner_of(relay) else { return };
+        let Some(gone) = self.relays.remove(relay) else { return };
+        let Some(opening) = self.opening(key) else { return };
+        let Some((_, stage)) = opening.pending.take() else { return };
+        opening.taken.push((gone.place, gone.local.port()));
+        match stage {
+            // A pair is drawn anew as a pair.
+            Stage::First(family) => {
+                self.give_back_next(key, gone.place, gone.local.port());
+                self.open_next(now, key, Stage::First(family));
+            }
+            Stage::Next(lower) => {
+                let family = self.drop_lower(key, lower);
+                self.open_next(now, key, Stage::First(family));
+            }
+            Stage::Additional => self.open_next(now, key, Stage::Additional),
+        }
+    }
+
+    /// The lower port of a pair could not be had: the upper one was drawn for nothing.
+    fn give_back_next(&mut self, key: AllocationKey, place: usize, port: u16) {
+        let is_pair = self.opening(key).is_some_and(|opening| opening.even == Even::WithNext);
+        if let (true, Some(next), Some(ports)) = (is_pair, port.checked_add(1), self.ports.get_mut(place)) {
+            ports.give_back(next);
+        }
+    }
+
+    /// The upper port of a pair could not be had: the lower one is closed, and not drawn again for this allocation.
+    fn drop_lower(&mut self, key: AllocationKey, lower: RelayKey) -> AddressFamily {
+        let mut family = AddressFamily::V4;
+        if let Some(allocation) = self.allocations.get_mut(key)
+            && let Some(held) = allocation.relays.iter_mut().find_map(|slot| slot.take_if(|held| held.relay == lower))
+        {
+            family = held.family;
+        }
+        if let Some(relay) = self.relays.remove(lower) {
+            self.outputs.push_back(Output::CloseRelay { relay: lower });
+            if let Some(opening) = self.opening(key) {
+                opening.taken.push((relay.place, relay.local.port()));
+            }
+        }
+        family
+    }
+
+    /// No port is left for this stage.
+    fn open_failed(&mut self, now: Moment, key: AllocationKey, stage: Stage) {
+        if stage == Stage::Additional {
+            // RFC 8656 §7.2: IPv4 alone, and the reason.
+            let code = self.family_error();
+            if let Some(opening) = self.opening(key) {
+                opening.failed_family = Some((AddressFamily::V6, code));
+            }
+            return self.opened(now, key, None);
+        }
+        let Some(allocation) = self.allocations.get(key) else { return };
+        let Phase::Opening(opening) = &allocation.phase else { return };
+        let asked = opening.asked;
+        let login = Login { user: Arc::clone(&allocation.user), seal: allocation.seal };
+        self.give_up(key);
+        self.counters.allocations_refused += 1;
+        self.refuse(now, &asked, &login, Refused::PortsExhausted, None);
+    }
+
+    fn hold(&mut self, now: Moment, key: AllocationKey, relay: RelayKey, family: AddressFamily) {
+        let Some(lifetime) = self.opening(key).map(|opening| opening.lifetime) else { return };
+        let held = Held { relay, family, ends: now.after(lifetime) };
+        if let Some(allocation) = self.allocations.get_mut(key)
+            && let Some(slot) = allocation.relays.iter_mut().find(|slot| slot.is_none())
+        {
+            *slot = Some(held);
+        }
+    }
+
+    fn reserve(&mut self, now: Moment, key: AllocationKey, relay: RelayKey) -> [u8; 8] {
+        let token = self.random.next_u64().to_be_bytes();
+        if let Some(relay) = self.relays.get_mut(relay) {
+            relay.owner = Owner::Reserved(token);
+        }
+        if let Some(allocation) = self.allocations.get(key) {
+            let user = Arc::clone(&allocation.user);
+            self.reservations.insert(token, Reservation { relay, user });
+            self.timers.set(now.after(RESERVED_FOR), Timer::Reservation(token));
+        }
+        token
+    }
+
+    pub(crate) fn is_reserved_for(&self, token: &[u8; 8], user: &str) -> bool {
+        self.reservations.get(token).is_some_and(|reservation| *reservation.user == *user)
+    }
+
+    /// The socket is open already; its lifetime begins now.
+    pub(crate) fn take_reserved(&mut self, now: Moment, key: AllocationKey, token: [u8; 8]) {
+        let Some(reservation) = self.reservations.remove(&token) else { return };
+        self.cancel_timer();
+        let Some(relay) = self.relays.get_mut(reservation.relay) else { return };
+        relay.owner = Owner::Allocation(key);
+        let family = crate::allocation::family_of(relay.local);
+        self.hold(now, key, reservation.relay, family);
+        self.opened(now, key, None);
+    }
+
+    /// Everything is open: the allocation lives.
+    fn opened(&mut self, now: Moment, key: AllocationKey, token: Option<[u8; 8]>) {
+        self.return_taken(key);
+        let Some(allocation) = self.allocations.get_mut(key) else { return };
+        let Phase::Opening(opening) = &allocation.phase else { return };
+        let asked = opening.asked;
+        allocation.phase = Phase::Live(Self::created(opening, token));
+        allocation.timer = allocation.first_end().unwrap_or(now);
+        self.timers.set(allocation.timer, Timer::Allocation(key.to_bits()));
+        self.counters.allocations_created += 1;
+        let (user, path) = (Arc::clone(&allocation.user), allocation.path);
+        if let Some(allocation) = self.allocations.get(key) {
+            let relayed = self.relayed(allocation);
+            self.outputs.push_back(Output::Started(Box::new(Started { user, path, relayed })));
+        }
+        self.answer_allocated(&asked, key);
+    }
+
+    pub(crate) fn return_taken(&mut self, key: AllocationKey) {
+        let taken = self.opening(key).map(|opening| std::mem::take(&mut opening.taken)).unwrap_or_default();
+        for (place, port) in taken {
+            if let Some(ports) = self.ports.get_mut(place) {
+                ports.give_back(port);
+            }
+        }
+    }
+
+    pub(crate) fn opening(&mut self, key: AllocationKey) -> Option<&mut Opening> {
+        match &mut self.allocations.get_mut(key)?.phase {
+            Phase::Opening(opening) => Some(opening),
+            Phase::Live(_) => None,
+        }
+    }
+
+    /// A socket that was asked for and is not yet anybody's.
+    pub(crate) fn take_pending(&mut self, key: AllocationKey) -> Option<RelayKey> {
+        self.opening(key)?.pending.take().map(|(relay, _)| relay)
+    }
+}
+
+pub(crate) const fn is_of(ip: IpAddr, family: AddressFamily) -> bool {
+    matches!((ip, family), (IpAddr::V4(_), AddressFamily::V4) | (IpAddr::V6(_), AddressFamily::V6))
+}

@@ -1,0 +1,178 @@
+//! Which peers a client may reach (DESIGN.md §6). CreatePermission, ChannelBind and Send ask the same question here.
+//!
+//! Addresses are unwrapped first ([`faces`]), then checked; what the operator allows beats what he denies, and an own
+//! socket is out of reach whatever he allows, except the media ports he names.
+mod faces;
+mod range;
+mod special;
+
+pub(crate) use faces::canonical_socket;
+pub use range::{AddressRange, RangeError};
+
+use faces::Faces;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+
+/// Why a peer is out of reach: 403 (RFC 8656 §9, §10.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Forbidden {
+    #[error("the unspecified address")]
+    Unspecified,
+    #[error("a loopback address")]
+    Loopback,
+    #[error("a private address")]
+    Private,
+    #[error("a link-local address")]
+    LinkLocal,
+    #[error("an address behind carrier-grade NAT")]
+    CarrierGrade,
+    #[error("a unique-local address")]
+    UniqueLocal,
+    #[error("a multicast address")]
+    Multicast,
+    #[error("the broadcast address")]
+    Broadcast,
+    #[error("an address for documentation")]
+    Documentation,
+    #[error("a reserved address")]
+    Reserved,
+    #[error("port 0")]
+    PortZero,
+    #[error("a listening socket of this server")]
+    OwnSocket,
+    #[error("one of this server's addresses outside its relay ports")]
+    OwnAddress,
+    #[error("denied by denied-peer-ip")]
+    Denied,
+}
+
+/// A media port of an SFU of ours: what clients are told, and where it is reached from here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MediaPeer {
+    pub announced: SocketAddr,
+    pub local: SocketAddr,
+}
+
+/// An address of ours behind 1:1 NAT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MappedAddress {
+    pub announced: IpAddr,
+    pub local: IpAddr,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerPolicy {
+    pub allowed: Vec<AddressRange>,
+    pub denied: Vec<AddressRange>,
+    pub allow_loopback: bool,
+    /// RFC 1918 and carrier-grade NAT, as coturn does.
+    pub allow_private: bool,
+    /// Sockets of this stack. The wildcard address stands for every address in `own_addresses` and loopback.
+    pub own_sockets: Vec<SocketAddr>,
+    pub own_addresses: Vec<IpAddr>,
+    pub media: Vec<MediaPeer>,
+    pub mapped: Vec<MappedAddress>,
+    /// Ports at which one client's relay address may be another client's peer.
+    pub relay_ports: RangeInclusive<u16>,
+}
+
+impl Default for PeerPolicy {
+    /// Nothing but the open Internet.
+    fn default() -> Self {
+        Self {
+            allowed: Vec::new(),
+            denied: Vec::new(),
+            allow_loopback: false,
+            allow_private: false,
+            own_sockets: Vec::new(),
+            own_addresses: Vec::new(),
+            media: Vec::new(),
+            mapped: Vec::new(),
+            relay_ports: 49_152..=65_535,
+        }
+    }
+}
+
+impl PeerPolicy {
+    /// Judges `peer` as a client named it, and says where its packets go from here. Its port counts only where the
+    /// policy names ports.
+    pub(crate) fn judge(&self, peer: SocketAddr) -> Result<SocketAddr, Forbidden> {
+        let peer = canonical_socket(peer);
+        if let Some(media) = self.media.iter().find(|media| media.announced == peer || media.local == peer) {
+            return Ok(media.local);
+        }
+        if self.is_own_socket(peer) {
+            return Err(Forbidden::OwnSocket);
+        }
+        if let Some(mapped) = self.mapped.iter().find(|mapped| mapped.announced == peer.ip()) {
+            // Both ends relayed here: the packet need not leave for the NAT, and reaches nothing but relays.
+            return if self.relay_ports.contains(&peer.port()) {
+                Ok(SocketAddr::new(mapped.local, peer.port()))
+            } else {
+                Err(Forbidden::OwnAddress)
+            };
+        }
+        Faces::of(peer.ip()).iter().try_for_each(|face| self.judge_face(face))?;
+        Ok(peer)
+    }
+
+    /// Where a datagram to a peer goes whose address has a permission: a permission opens every port (RFC 8656 §9), our
+    /// own sockets and named ports stay what they are.
+    pub(crate) fn judge_datagram(&self, peer: SocketAddr) -> Result<SocketAddr, Forbidden> {
+        if peer.port() == 0 {
+            return Err(Forbidden::PortZero);
+        }
+        if !self.names_ports() {
+            return if self.is_own_socket(peer) { Err(Forbidden::OwnSocket) } else { Ok(peer) };
+        }
+        self.judge(peer)
+    }
+
+    /// Whether a permission given under another policy may stay.
+    pub(crate) fn may_keep(&self, peer: IpAddr) -> bool {
+        self.media.iter().any(|media| media.announced.ip() == peer || media.local.ip() == peer)
+            || self.mapped.iter().any(|mapped| mapped.announced == peer)
+            || Faces::of(peer).iter().all(|face| self.judge_face(face).is_ok())
+    }
+
+    const fn names_ports(&self) -> bool {
+        !self.media.is_empty() || !self.mapped.is_empty()
+    }
+
+    fn judge_face(&self, face: IpAddr) -> Result<(), Forbidden> {
+        if self.allowed.iter().any(|range| range.contains(face)) {
+            return Ok(());
+        }
+        if self.denied.iter().any(|range| range.contains(face)) {
+            return Err(Forbidden::Denied);
+        }
+        match special::special(face) {
+            Some(Forbidden::Loopback) if self.allow_loopback => Ok(()),
+            Some(Forbidden::Private | Forbidden::CarrierGrade) if self.allow_private => Ok(()),
+            Some(why) => Err(why),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn is_own_socket(&self, address: SocketAddr) -> bool {
+        self.own_sockets.iter().any(|own| {
+            own.port() == address.port()
+                && (own.ip() == address.ip() || own.ip().is_unspecified() && self.is_own_address(address.ip()))
+        })
+    }
+
+    fn is_own_address(&self, ip: IpAddr) -> bool {
+        ip.is_loopback() || ip.is_unspecified() || self.own_addresses.contains(&ip)
+    }
+
+    /// What clients call an address from which a packet came.
+    pub(crate) fn announced(&self, from: SocketAddr) -> SocketAddr {
+        if let Some(media) = self.media.iter().find(|media| media.local == from) {
+            return media.announced;
+        }
+        match self.mapped.iter().find(|mapped| mapped.local == from.ip()) {
+            Some(mapped) if self.relay_ports.contains(&from.port()) => SocketAddr::new(mapped.announced, from.port()),
+            _ => from,
+        }
+    }
+}

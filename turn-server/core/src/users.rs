@@ -1,0 +1,214 @@
+//! Who may log in: static users, REST credentials under any number of secrets, or both at once.
+use offhook_wire_stun::credentials;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// How a password becomes a key (RFC 8489 §18.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Algorithm {
+    Md5,
+    Sha256,
+}
+
+/// The key of the long-term mechanism, 16 or 32 bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Key {
+    bytes: [u8; 32],
+    pub(crate) algorithm: Algorithm,
+}
+
+impl Key {
+    pub(crate) fn of(algorithm: Algorithm, user: &str, realm: &str, password: &str) -> Self {
+        match algorithm {
+            Algorithm::Md5 => Self::md5(credentials::long_term_key(user, realm, password)),
+            Algorithm::Sha256 => Self { bytes: credentials::long_term_key_sha256(user, realm, password), algorithm },
+        }
+    }
+
+    fn md5(key: [u8; 16]) -> Self {
+        let mut bytes = [0; 32];
+        bytes.iter_mut().zip(key).for_each(|(slot, byte)| *slot = byte);
+        Self { bytes, algorithm: Algorithm::Md5 }
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        match self.algorithm {
+            Algorithm::Md5 => self.bytes.split_at(16).0,
+            Algorithm::Sha256 => &self.bytes,
+        }
+    }
+}
+
+/// What a static user proves to know.
+#[derive(Clone, PartialEq, Eq)]
+pub enum UserSecret {
+    Password(Box<str>),
+    /// MD5 of `user:realm:password`, as `turnadmin -k` prints it behind `0x`. Good for MD5 only.
+    Key([u8; 16]),
+}
+
+impl fmt::Debug for UserSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Why a name opens nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UnknownUser {
+    #[error("no such user")]
+    Name,
+    #[error("no user has this USERHASH; names under REST credentials cannot be hashed")]
+    Hash,
+    #[error("the REST username carries no expiry time")]
+    NoExpiry,
+    #[error("the REST credentials expired {0} s ago")]
+    Expired(u64),
+    #[error("only an MD5 key of this user is known, and SHA-256 was chosen")]
+    Md5Only,
+}
+
+/// Credentials of one realm.
+#[derive(Clone, Default)]
+pub struct Users {
+    realm: Box<str>,
+    statics: HashMap<Arc<str>, UserSecret>,
+    hashes: HashMap<[u8; 32], Arc<str>>,
+    rest_secrets: Vec<Box<[u8]>>,
+    separator: char,
+    anyone: bool,
+}
+
+impl fmt::Debug for Users {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { realm, statics, rest_secrets, anyone, .. } = self;
+        write!(f, "Users {{ realm: {realm:?}, {} users, {} secrets", statics.len(), rest_secrets.len())?;
+        f.write_str(if *anyone { ", no authentication }" } else { " }" })
+    }
+}
+
+impl Users {
+    #[must_use]
+    pub fn new(realm: &str) -> Self {
+        Self { realm: realm.into(), separator: ':', ..Self::default() }
+    }
+
+    /// A later one of the same name replaces the earlier.
+    pub fn add(&mut self, name: &str, secret: UserSecret) -> &mut Self {
+        let name: Arc<str> = name.into();
+        self.hashes.insert(credentials::userhash(&name, &self.realm), Arc::clone(&name));
+        self.statics.insert(name, secret);
+        self
+    }
+
+    /// One more secret under which REST credentials are good.
+    pub fn add_rest_secret(&mut self, secret: &[u8]) -> &mut Self {
+        self.rest_secrets.push(secret.into());
+        self
+    }
+
+    /// What stands between expiry and user in a REST username; a colon unless told.
+    pub const fn set_separator(&mut self, separator: char) -> &mut Self {
+        self.separator = separator;
+        self
+    }
+
+    /// `no-auth`: nobody is asked.
+    pub const fn admit_anyone(&mut self) -> &mut Self {
+        self.anyone = true;
+        self
+    }
+
+    #[must_use]
+    pub fn realm(&self) -> &str {
+        &self.realm
+    }
+
+    pub(crate) const fn admits_anyone(&self) -> bool {
+        self.anyone
+    }
+
+    pub(crate) fn has_hashes(&self) -> bool {
+        !self.hashes.is_empty()
+    }
+
+    pub(crate) fn by_hash(&self, hash: &[u8; 32]) -> Result<&str, UnknownUser> {
+        self.hashes.get(hash).map(|name| &**name).ok_or(UnknownUser::Hash)
+    }
+
+    /// Whether one of this user's keys opens the message, and which. `opens` compares in constant time.
+    ///
+    /// `Ok(None)`: the name is known, the password was wrong.
+    pub(crate) fn find_key(
+        &self,
+        name: &str,
+        algorithm: Algorithm,
+        unix_s: u64,
+        opens: impl Fn(&Key) -> bool,
+    ) -> Result<Option<Key>, UnknownUser> {
+        let key = |password: &str| Key::of(algorithm, name, &self.realm, password);
+        match self.statics.get(name) {
+            Some(UserSecret::Password(password)) => return Ok(Some(key(password)).filter(opens)),
+            Some(UserSecret::Key(md5)) if algorithm == Algorithm::Md5 => {
+                return Ok(Some(Key::md5(*md5)).filter(opens));
+            }
+            Some(UserSecret::Key(_)) => return Err(UnknownUser::Md5Only),
+            None if self.rest_secrets.is_empty() => return Err(UnknownUser::Name),
+            None => {}
+        }
+        let expires = self.expiry(name).ok_or(UnknownUser::NoExpiry)?;
+        if expires <= unix_s {
+            return Err(UnknownUser::Expired(unix_s - expires));
+        }
+        Ok(self.rest_secrets.iter().map(|secret| key(&credentials::password(secret, name))).find(opens))
+    }
+
+    /// The time before the separator, behind it, or alone (as coturn reads it).
+    fn expiry(&self, name: &str) -> Option<u64> {
+        let (first, second) = name.split_once(self.separator).map_or((name, None), |(a, b)| (a, Some(b)));
+        let whole = |text: &str| if text.contains(':') { None } else { credentials::expiry(text).ok() };
+        whole(first).or_else(|| second.and_then(whole))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_do_not_print() {
+        let mut users = Users::new("example.org");
+        users.add("alice", UserSecret::Password("sesame".into())).add_rest_secret(b"north");
+        let shown = format!("{users:?} {:?}", UserSecret::Password("sesame".into()));
+        assert!(!shown.contains("sesame") && !shown.contains("north"), "{shown}");
+    }
+
+    #[test]
+    fn both_kinds_and_several_secrets_work_at_once() {
+        let mut users = Users::new("example.org");
+        users.add("alice", UserSecret::Password("sesame".into())).add_rest_secret(b"old").add_rest_secret(b"new");
+        let find = |name: &str, password: &str, now| {
+            let right = Key::of(Algorithm::Md5, name, "example.org", password);
+            users.find_key(name, Algorithm::Md5, now, |key| *key == right).map(|key| key.is_some())
+        };
+        assert_eq!(find("alice", "sesame", 0), Ok(true));
+        assert_eq!(find("alice", "wrong", 0), Ok(false));
+        assert_eq!(find("bob", "sesame", 0), Err(UnknownUser::NoExpiry));
+        for secret in [&b"old"[..], b"new"] {
+            assert_eq!(find("900:bob", &credentials::password(secret, "900:bob"), 899), Ok(true));
+        }
+        assert_eq!(find("900:bob", &credentials::password(b"other", "900:bob"), 899), Ok(false));
+        assert_eq!(find("900:bob", "", 905), Err(UnknownUser::Expired(5)));
+    }
+
+    #[test]
+    fn the_separator_of_rest_names_can_be_another() {
+        let mut users = Users::new("r");
+        users.add_rest_secret(b"s").set_separator('!');
+        assert_eq!(
+            (users.expiry("900!bob"), users.expiry("900:bob"), users.expiry("900")),
+            (Some(900), None, Some(900))
+        );
+    }
+}

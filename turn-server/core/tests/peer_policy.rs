@@ -1,0 +1,279 @@
+//! Every form of every forbidden address, by every method.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod stage;
+
+use offhook_turn_core::*;
+use offhook_wire_stun::AttributeType;
+use stage::*;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// One of each kind, at both ends of its range where it has two.
+const FORBIDDEN_V4: &[&str] = &[
+    "0.0.0.0",
+    "0.255.255.255",
+    "127.0.0.1",
+    "127.1.2.3",
+    "127.255.255.255",
+    "10.0.0.1",
+    "10.255.255.255",
+    "172.16.0.1",
+    "172.31.255.255",
+    "192.168.0.1",
+    "192.168.255.255",
+    "169.254.0.1",
+    "169.254.169.254",
+    "100.64.0.1",
+    "100.127.255.255",
+    "224.0.0.1",
+    "239.255.255.255",
+    "255.255.255.255",
+    "240.0.0.1",
+    "192.0.2.1",
+    "198.51.100.77",
+    "203.0.113.200",
+    "192.0.0.8",
+    "198.18.0.1",
+    "198.19.255.255",
+];
+const FORBIDDEN_V6: &[&str] = &[
+    "::",
+    "::1",
+    "fe80::1",
+    "febf::1",
+    "fec0::1",
+    "fc00::1",
+    "fd00:ec2::254",
+    "ff02::1",
+    "ff0e::1",
+    "2001:db8::1",
+    "3fff::1",
+    "64:ff9b:1::1",
+    "64:ff9b:1:ffff::8.8.8.8",
+    "100::1",
+    "2001:2::1",
+    "4000::5efe:7f00:1",
+];
+const OPEN: &[&str] = &[
+    "8.8.8.8",
+    "1.1.1.1",
+    "9.255.255.255",
+    "11.0.0.1",
+    "172.15.255.255",
+    "172.32.0.1",
+    "100.63.255.255",
+    "100.128.0.1",
+    "169.253.1.1",
+    "223.255.255.255",
+    "2a00:1450::1",
+    "2606:4700::1111",
+    "64:ff9b::8.8.8.8",
+    "2002:808:808::1",
+    "2a00::5efe:808:808",
+];
+
+/// Every way of hiding an IPv4 address in an IPv6 one.
+fn hidden(v4: Ipv4Addr) -> Vec<Ipv6Addr> {
+    let bits = u128::from(v4.to_bits());
+    let v6 = |high: u128| Ipv6Addr::from_bits(high | bits);
+    let prefix = |text: &str| text.parse::<Ipv6Addr>().unwrap().to_bits();
+    vec![
+        v6(prefix("::ffff:0:0")),
+        v6(0),
+        v6(prefix("::ffff:0:0:0")),
+        v6(prefix("64:ff9b::")),
+        v6(prefix("64:ff9b:1::")),
+        Ipv6Addr::from_bits(prefix("2002::1") | bits << 80),
+        // Teredo with it as the server, and as the client.
+        Ipv6Addr::from_bits(prefix("2001::") | bits << 64 | u128::from(!Ipv4Addr::new(8, 8, 8, 8).to_bits())),
+        Ipv6Addr::from_bits(prefix("2001:0:808:808::") | u128::from(!v4.to_bits())),
+        v6(prefix("2a00:1::5efe:0:0")),
+        v6(prefix("2a00:1::200:5efe:0:0")),
+    ]
+}
+
+struct Row {
+    stage: Stage,
+    client: Client,
+    relays: [RelayKey; 2],
+}
+
+impl Row {
+    fn new(change: impl FnOnce(&mut PeerPolicy)) -> Self {
+        let mut stage = Stage::with(|setup| {
+            setup.settings.new_peers = Rate::UNLIMITED;
+            setup.settings.unauthenticated = Rate::UNLIMITED;
+            setup.settings.permissions_max = 10_000;
+            setup.settings.channels_max = 4_096;
+            change(&mut setup.settings.policy);
+        });
+        let mut client = Client::alice();
+        let answer =
+            client.allocate(&mut stage, |b| done(b.attr(AttributeType::ADDITIONAL_ADDRESS_FAMILY, &[2, 0, 0, 0])));
+        assert_eq!(answer.code(), 0);
+        let relayed: Vec<SocketAddr> = stage.started[0].relayed.into_iter().flatten().collect();
+        let relays = [stage.relay_at(relayed[0]), stage.relay_at(relayed[1])];
+        Self { stage, client, relays }
+    }
+
+    /// Refused by every method, and nothing comes back from there either.
+    fn refuses(&mut self, peer: SocketAddr) {
+        let before = *self.stage.shard.counters();
+        assert_eq!(self.client.permit(&mut self.stage, peer), 403, "CreatePermission {peer}");
+        assert_eq!(self.client.bind(&mut self.stage, 0x4000, peer), 403, "ChannelBind {peer}");
+        assert_eq!(self.client.send(&mut self.stage, peer, b"x"), None, "Send {peer}");
+        assert_eq!(self.client.send_channel(&mut self.stage, 0x4000, b"x"), None, "ChannelData {peer}");
+        for relay in self.relays {
+            assert_eq!(self.stage.peer_sends(relay, peer, b"x"), None, "from {peer}");
+        }
+        let after = self.stage.shard.counters();
+        assert_eq!(after.forbidden_peers - before.forbidden_peers, 2);
+        assert_eq!(after.dropped_forbidden - before.dropped_forbidden, 1, "{peer}");
+    }
+
+    fn reaches(&mut self, peer: SocketAddr) -> SocketAddr {
+        assert_eq!(self.client.permit(&mut self.stage, peer), 0, "CreatePermission {peer}");
+        let number = 0x4100 + (self.stage.shard.counters().up_packets % 0xE00) as u16;
+        assert_eq!(self.client.bind(&mut self.stage, number, peer), 0, "ChannelBind {peer}");
+        let (to, _) = self.client.send(&mut self.stage, peer, b"x").expect("a Send");
+        assert_eq!(self.client.send_channel(&mut self.stage, number, b"x").expect("ChannelData").0, to);
+        to
+    }
+}
+
+fn with_port(ip: impl Into<IpAddr>) -> SocketAddr {
+    SocketAddr::new(ip.into(), 5_004)
+}
+
+#[test]
+fn every_form_of_every_forbidden_address_is_refused_by_every_method() {
+    let mut row = Row::new(|_| {});
+    for text in FORBIDDEN_V4 {
+        let v4: Ipv4Addr = text.parse().unwrap();
+        row.refuses(with_port(v4));
+        hidden(v4).into_iter().for_each(|form| row.refuses(with_port(form)));
+    }
+    FORBIDDEN_V6.iter().for_each(|text| row.refuses(with_port(text.parse::<Ipv6Addr>().unwrap())));
+}
+
+#[test]
+fn the_open_internet_is_reached_by_every_method() {
+    let mut row = Row::new(|_| {});
+    for text in OPEN {
+        let peer = with_port(text.parse::<IpAddr>().unwrap());
+        assert_eq!(row.reaches(peer), peer);
+    }
+    // A mapped form is the IPv4 address itself.
+    assert_eq!(row.reaches(at("[::ffff:9.9.9.9]:5004")), at("9.9.9.9:5004"));
+}
+
+#[test]
+fn turnserver_conf_opens_private_peers_and_nothing_else() {
+    let mut row = Row::new(|policy| policy.allow_private = true);
+    for text in ["10.1.2.3", "172.20.1.1", "192.168.1.1", "100.100.1.1"] {
+        row.reaches(with_port(text.parse::<IpAddr>().unwrap()));
+    }
+    for text in ["127.0.0.1", "169.254.169.254", "fd00::1", "0.0.0.0", "::ffff:127.0.0.1", "239.1.1.1"] {
+        row.refuses(with_port(text.parse::<IpAddr>().unwrap()));
+    }
+    let mut row = Row::new(|policy| policy.allow_loopback = true);
+    row.reaches(with_port(Ipv4Addr::LOCALHOST));
+    row.refuses(with_port(Ipv4Addr::new(10, 0, 0, 1)));
+}
+
+#[test]
+fn allowed_beats_denied_and_denied_beats_the_open_internet() {
+    let mut row = Row::new(|policy| {
+        policy.denied = vec!["8.8.0.0/16".parse().unwrap(), "2a00:1450::5-2a00:1450::1:3".parse().unwrap()];
+        policy.allowed =
+            vec!["8.8.4.4".parse().unwrap(), "10.0.0.8-10.0.0.9".parse().unwrap(), "::/0".parse().unwrap()];
+    });
+    row.refuses(with_port(Ipv4Addr::new(8, 8, 8, 8)));
+    row.refuses(with_port("64:ff9b::808:808".parse::<Ipv6Addr>().unwrap()));
+    row.reaches(with_port(Ipv4Addr::new(8, 8, 4, 4)));
+    row.reaches(with_port(Ipv4Addr::new(10, 0, 0, 9)));
+    row.refuses(with_port(Ipv4Addr::new(10, 0, 0, 10)));
+    // All of IPv6 allowed does not open what it hides.
+    row.refuses(with_port("2002:7f00:1::".parse::<Ipv6Addr>().unwrap()));
+    row.reaches(with_port("2a00:1450::6".parse::<Ipv6Addr>().unwrap()));
+}
+
+#[test]
+fn denied_ipv6_ranges_have_exact_borders() {
+    let mut row = Row::new(|policy| policy.denied = vec!["2a00:1450::5-2a00:1450::1:3".parse().unwrap()]);
+    for (text, forbidden) in [
+        ("2a00:1450::4", false),
+        ("2a00:1450::5", true),
+        ("2a00:1450::ffff", true),
+        ("2a00:1450::1:3", true),
+        ("2a00:1450::1:4", false),
+    ] {
+        let peer = with_port(text.parse::<Ipv6Addr>().unwrap());
+        if forbidden { row.refuses(peer) } else { done(row.reaches(peer)) }
+    }
+}
+
+#[test]
+fn our_own_sockets_are_out_of_reach_whatever_is_allowed() {
+    let mut row = Row::new(|policy| {
+        policy.allowed = vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()];
+        policy.own_sockets = vec![at("0.0.0.0:3478"), at("5.5.5.5:9641"), at("[::]:3478")];
+        policy.own_addresses = vec!["5.5.5.5".parse().unwrap(), "2a00::5".parse().unwrap()];
+    });
+    for peer in [
+        "127.0.0.1:3478",
+        "5.5.5.5:3478",
+        "5.5.5.5:9641",
+        "[::1]:3478",
+        "[2a00::5]:3478",
+        "0.0.0.0:3478",
+        "[::ffff:5.5.5.5]:3478",
+    ] {
+        assert_eq!(row.client.permit(&mut row.stage, at(peer)), 403, "{peer}");
+        assert_eq!(row.client.bind(&mut row.stage, 0x4000, at(peer)), 403, "{peer}");
+    }
+    // A permission by another port opens the address, not our sockets on it.
+    row.reaches(at("5.5.5.5:40000"));
+    assert_eq!(row.client.send(&mut row.stage, at("5.5.5.5:3478"), b"x"), None);
+    assert_eq!(row.client.send(&mut row.stage, at("5.5.5.5:9641"), b"x"), None);
+    assert_eq!(row.stage.peer_sends(row.relays[0], at("5.5.5.5:3478"), b"x"), None);
+    row.reaches(at("6.6.6.6:3478"));
+}
+
+#[test]
+fn an_sfus_media_port_is_reached_by_its_local_address_and_nothing_beside_it() {
+    let mut row = Row::new(|policy| {
+        policy.media = vec![
+            MediaPeer { announced: at("5.5.5.5:7882"), local: at("10.0.0.5:7882") },
+            MediaPeer { announced: at("127.0.0.1:7883"), local: at("127.0.0.1:7883") },
+        ];
+        policy.own_sockets = vec![at("5.5.5.5:7882"), at("10.0.0.5:3478")];
+    });
+    assert_eq!(row.reaches(at("5.5.5.5:7882")), at("10.0.0.5:7882"));
+    assert_eq!(row.reaches(at("127.0.0.1:7883")), at("127.0.0.1:7883"));
+    let mapped = row.client.send(&mut row.stage, at("[::ffff:5.5.5.5]:7882"), b"x");
+    assert_eq!(mapped.unwrap().0, at("10.0.0.5:7882"));
+    for near in ["127.0.0.1:7884", "10.0.0.5:22", "10.0.0.5:3478"] {
+        assert_eq!(row.client.permit(&mut row.stage, at(near)), 403, "{near}");
+        assert_eq!(row.client.send(&mut row.stage, at(near), b"x"), None, "{near}");
+        assert_eq!(row.stage.peer_sends(row.relays[0], at(near), b"x"), None, "{near}");
+    }
+    // What comes back carries the name that the client knows.
+    let (_, message) = row.stage.peer_sends(row.relays[0], at("10.0.0.5:7882"), b"x").unwrap();
+    assert_eq!(message[0], 0x41);
+}
+
+#[test]
+fn two_clients_of_one_server_behind_nat_reach_each_others_relays_only() {
+    let mut row = Row::new(|policy| {
+        policy.mapped =
+            vec![MappedAddress { announced: "5.5.5.5".parse().unwrap(), local: "10.0.0.5".parse().unwrap() }];
+        policy.relay_ports = 49_152..=65_535;
+    });
+    assert_eq!(row.reaches(at("5.5.5.5:50000")), at("10.0.0.5:50000"));
+    assert_eq!(row.client.permit(&mut row.stage, at("5.5.5.5:22")), 403);
+    assert_eq!(row.client.send(&mut row.stage, at("5.5.5.5:22"), b"x"), None);
+    assert_eq!(row.client.permit(&mut row.stage, at("10.0.0.5:50000")), 403);
+    assert_eq!(row.stage.peer_sends(row.relays[0], at("10.0.0.5:22"), b"x"), None);
+    let (_, message) = row.stage.peer_sends(row.relays[0], at("10.0.0.5:50001"), b"x").unwrap();
+    assert_eq!(read_data(&message).0, at("5.5.5.5:50001"));
+}
