@@ -19,6 +19,7 @@ fn main() {
     srtp();
     tap();
     recording();
+    turn();
 }
 
 fn save(target: &str, name: &str, bytes: &[u8]) {
@@ -288,4 +289,53 @@ fn recording() {
         chain.append(&about, 1, UnixMs(1), event, &mut log);
     }
     save("recording", "consent", &log);
+}
+
+/// A session without credentials: allocate, permit, bind, send, receive, wait.
+fn turn() {
+    let peer = "8.8.8.8:9".parse().unwrap();
+    let allocate = stun_message(Class::Request, Method::ALLOCATE, |b| {
+        b.requested_transport(17);
+    });
+    let pair = stun_message(Class::Request, Method::ALLOCATE, |b| {
+        b.requested_transport(17).even_port(true).fingerprint();
+    });
+    let both = stun_message(Class::Request, Method::ALLOCATE, |b| {
+        b.requested_transport(17).attr(AttributeType::ADDITIONAL_ADDRESS_FAMILY, &[2, 0, 0, 0]);
+    });
+    let permit = stun_message(Class::Request, Method::CREATE_PERMISSION, |b| {
+        b.xor_peer_address(peer);
+    });
+    let bind = stun_message(Class::Request, Method::CHANNEL_BIND, |b| {
+        b.channel_number(0x4000).xor_peer_address(peer);
+    });
+    let send = stun_message(Class::Indication, Method::SEND, |b| {
+        b.xor_peer_address(peer).data(b"hello");
+    });
+    let release = stun_message(Class::Request, Method::REFRESH, |b| {
+        b.lifetime_s(0);
+    });
+    let channel = [&channel_data::header(0x4000, 4).unwrap()[..], b"data"].concat();
+    let steps = |steps: &[(u8, &[u8])]| {
+        let mut bytes = Vec::new();
+        for (operation, body) in steps {
+            bytes.push(*operation);
+            bytes.extend(u16::try_from(body.len()).unwrap().to_be_bytes());
+            bytes.extend(*body);
+        }
+        bytes
+    };
+    let session = steps(&[
+        (0, &allocate),
+        (0, &permit),
+        (0, &send),
+        (4, b"from"),
+        (0, &bind),
+        (0, &channel),
+        (4, b"from"),
+        (0, &release),
+    ]);
+    save("turn", "session", &session);
+    save("turn", "pair", &steps(&[(0, &pair), (8, &allocate), (5, &[0; 6]), (5, &[0; 90])]));
+    save("turn", "stream", &steps(&[(32, &both), (32, &permit), (7, &[3, 3]), (4, b"odd"), (38, &[])]));
 }

@@ -18,6 +18,8 @@ pub mod sip;
 pub mod srtp;
 pub mod stun;
 pub mod tap;
+pub mod turn;
+pub mod turnserver_conf;
 
 /// One target: its name (also that of its seeds, dictionary and binary) and what it does with any input.
 #[derive(Debug, Clone, Copy)]
@@ -35,4 +37,6 @@ pub const TARGETS: &[Target] = &[
     Target { name: "sip", run: sip::run },
     Target { name: "tap", run: tap::run },
     Target { name: "recording", run: recording::run },
+    Target { name: "turn", run: turn::run },
+    Target { name: "turnserver_conf", run: turnserver_conf::run },
 ];

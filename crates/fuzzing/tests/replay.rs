@@ -74,4 +74,4 @@ macro_rules! replays {
     };
 }
 
-replays!(stun, rtp, rtcp, srtp, sdp, sip, tap, recording);
+replays!(stun, rtp, rtcp, srtp, sdp, sip, tap, recording, turn, turnserver_conf);

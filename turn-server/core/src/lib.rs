@@ -11,6 +11,7 @@
 mod allocate;
 mod allocation;
 mod auth;
+pub mod conf;
 mod counters;
 mod event;
 mod ledger;

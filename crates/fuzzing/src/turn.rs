@@ -1,0 +1,156 @@
+//! The TURN server: any sequence of messages, peers' datagrams, commands and time leaves it in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use offhook_turn_core::stream::{Framed, next_message};
+use offhook_turn_core::{
+    ClientPath, Command, Grant, HEAD_ROOM, IcmpError, Moment, Output, Quota, QuotaError, RelayAddress, RelayKey,
+    Settings, Shard, ShardOptions, TAIL_ROOM, Users, Via,
+};
+use offhook_wire_stun::Message;
+
+struct Open;
+
+impl Quota for Open {
+    fn admit(&self, _: &Arc<str>) -> Result<Grant, QuotaError> {
+        Ok(Grant { bytes_per_second: 0 })
+    }
+    fn release(&self, _: &str, _: Grant) {}
+}
+
+struct World {
+    shard: Shard,
+    now: Moment,
+    relays: Vec<RelayKey>,
+}
+
+/// Each step is an operation, a length and so many bytes.
+pub fn run(data: &[u8]) {
+    let _ = frames(data);
+    let mut world = World::new();
+    let mut rest = data;
+    while let Some((&[operation, l0, l1], body)) = rest.split_first_chunk::<3>() {
+        let length = usize::from(u16::from_be_bytes([l0, l1])).min(body.len());
+        let (body, next) = body.split_at(length);
+        world.step(operation, body);
+        rest = next;
+    }
+    world.end();
+}
+
+/// However a stream is cut, it comes apart without a byte lost.
+fn frames(stream: &[u8]) -> usize {
+    let mut at = 0;
+    let mut count = 0;
+    while let Framed::Message { length, next } = next_message(&stream[at..], count == 0) {
+        assert!(length <= next && next > 0 && at + next <= stream.len());
+        at += next;
+        count += 1;
+    }
+    count
+}
+
+impl World {
+    fn new() -> Self {
+        let mut users = Users::new("example.org");
+        users.admit_anyone();
+        let local = "198.51.100.1".parse().unwrap();
+        let six = "2001:db8::1".parse().unwrap();
+        let shard = Shard::new(ShardOptions {
+            secret: [5; 32],
+            shard: 0,
+            settings: Arc::new(Settings::new(users)),
+            relays: vec![RelayAddress { local, announced: local }, RelayAddress { local: six, announced: six }],
+            ports: 50_000..=50_007,
+            allocations_max: 8,
+            quota: Box::new(Open),
+        });
+        Self { shard, now: Moment(1 << 40), relays: Vec::new() }
+    }
+
+    fn path(which: u8) -> ClientPath {
+        let server = "198.51.100.1:3478".parse().unwrap();
+        let client = format!("203.0.113.{}:4000", which & 3).parse().unwrap();
+        let via = if which & 4 == 0 { Via::Udp(0) } else { Via::Stream(u32::from(which)) };
+        ClientPath { client, server, via }
+    }
+
+    fn step(&mut self, operation: u8, body: &[u8]) {
+        let path = Self::path(operation >> 3);
+        match operation & 7 {
+            0..=3 => {
+                if let Some(forward) = self.shard.handle_input(self.now, &path, body) {
+                    assert!(self.relays.contains(&forward.relay));
+                    assert!(forward.payload.end <= body.len());
+                    assert!(!forward.to.ip().is_loopback() && !forward.to.ip().is_unspecified());
+                }
+            }
+            4 => self.peer(body),
+            5 => {
+                self.now = self.now.after(Duration::from_secs(body.len() as u64 * 7));
+                self.shard.handle_timeout(self.now);
+                assert!(self.shard.poll_timeout().is_none_or(|due| due > self.now));
+            }
+            6 => self.shard.handle_command(self.now, Command::ClientClosed { path }),
+            _ => {
+                if let (Some(relay), Some([kind, code])) = (self.relays.first(), body.first_chunk()) {
+                    let error = IcmpError { kind: *kind, code: *code, data: 0 };
+                    self.shard.handle_icmp(self.now, *relay, "8.8.8.8:9".parse().unwrap(), error);
+                }
+            }
+        }
+        self.drain();
+    }
+
+    fn peer(&mut self, body: &[u8]) {
+        let Some(relay) = self.relays.last().copied() else { return };
+        let from = if body.len().is_multiple_of(2) { "8.8.8.8:9" } else { "[2a00::1]:9" };
+        let mut frame = vec![0xAA; HEAD_ROOM + body.len() + TAIL_ROOM];
+        let payload = HEAD_ROOM..HEAD_ROOM + body.len();
+        frame[payload.clone()].copy_from_slice(body);
+        if let Some(deliver) =
+            self.shard.handle_peer(self.now, relay, from.parse().unwrap(), &mut frame, payload.clone())
+        {
+            let message = &frame[deliver.message];
+            match Message::parse(message) {
+                Ok(data) => assert_eq!(data.data(), Some(body)),
+                Err(_) => assert_eq!(&message[4..4 + body.len()], body),
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.shard.poll_output() {
+            match output {
+                Output::OpenRelay { relay, .. } => {
+                    // Every fourth is somebody else's.
+                    let opened = relay.to_bits() % 4 != 3;
+                    if opened {
+                        self.relays.push(relay);
+                    }
+                    let command = if opened { Command::RelayOpened { relay } } else { Command::RelayFailed { relay } };
+                    self.shard.handle_command(self.now, command);
+                }
+                Output::CloseRelay { relay } => self.relays.retain(|open| *open != relay),
+                _ => {}
+            }
+        }
+        for transmit in self.shard.transmits() {
+            assert!(Message::parse(transmit.bytes).is_ok());
+        }
+        self.shard.clear_transmits();
+        assert_eq!(self.shard.gauges().relays, self.relays.len());
+    }
+
+    /// Whatever happened, the end leaves nothing.
+    fn end(&mut self) {
+        let cause = offhook_turn_core::EndCause::ServerStopped;
+        self.shard.handle_command(self.now, Command::EndAll { cause });
+        self.now = self.now.after(Duration::from_secs(4_000));
+        self.shard.handle_timeout(self.now);
+        self.drain();
+        let gauges = self.shard.gauges();
+        assert_eq!((gauges.allocations, gauges.relays, gauges.reservations, gauges.free_ports), (0, 0, 0, 16));
+    }
+}
