@@ -11,6 +11,6 @@ mod send;
 mod socket;
 
 pub use poll::{Poller, Ready, WAKER_TOKEN, Waker};
-pub use receive::{ReceiveBatch, Received};
+pub use receive::{Framed, ReceiveBatch, Received};
 pub use send::{Datagram, SendBatch, Sent};
-pub use socket::{BindError, UdpOptions, UdpSocket};
+pub use socket::{BindError, PeerError, UdpOptions, UdpSocket};

@@ -3,6 +3,7 @@ use crate::address::RawAddress;
 use crate::ffi::arrays::{self, Control, Headers};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
 /// What the kernel says of one datagram.
@@ -25,10 +26,38 @@ pub struct Received<'a> {
     pub truncated: bool,
 }
 
+/// The same with the free bytes around it: the datagram lies at `payload` in `frame`.
+#[derive(Debug)]
+pub struct Framed<'a> {
+    pub from: SocketAddr,
+    pub local: Option<IpAddr>,
+    pub frame: &'a mut [u8],
+    pub payload: Range<usize>,
+    pub truncated: bool,
+}
+
+/// How datagrams lie in the arena: room in front, at most `size` bytes, room behind.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    pub head: usize,
+    pub size: usize,
+    pub tail: usize,
+}
+
+impl Shape {
+    pub const fn stride(self) -> usize {
+        self.head + self.size + self.tail
+    }
+
+    pub const fn payload(self, length: usize) -> Range<usize> {
+        self.head..self.head + length
+    }
+}
+
 pub struct ReceiveBatch {
     headers: Headers,
     storage: Box<[u8]>,
-    size: usize,
+    shape: Shape,
     slots: Box<[Slot]>,
     count: usize,
 }
@@ -36,11 +65,17 @@ pub struct ReceiveBatch {
 impl ReceiveBatch {
     /// Room for `capacity` datagrams of `size` bytes.
     pub fn new(capacity: usize, size: usize) -> Self {
+        Self::with_room(capacity, size, 0, 0)
+    }
+
+    /// The same with free bytes in front of and behind each datagram, for headers written in place.
+    pub fn with_room(capacity: usize, size: usize, head: usize, tail: usize) -> Self {
+        let shape = Shape { head, size: size.max(1), tail };
         let slot = Slot { name: RawAddress::EMPTY, control: Control::EMPTY, length: 0, truncated: false };
         Self {
             headers: Headers::new(capacity),
-            storage: vec![0; capacity * size].into(),
-            size,
+            storage: vec![0; capacity * shape.stride()].into(),
+            shape,
             slots: vec![slot; capacity].into(),
             count: 0,
         }
@@ -52,19 +87,35 @@ impl ReceiveBatch {
 
     pub(crate) fn fill(&mut self, fd: BorrowedFd<'_>) -> io::Result<usize> {
         self.count = 0;
-        self.count = arrays::receive(fd, &mut self.headers, &mut self.storage, self.size, &mut self.slots)?;
+        self.count = arrays::receive(fd, &mut self.headers, &mut self.storage, self.shape, &mut self.slots)?;
         Ok(self.count)
     }
 
     /// The datagrams of the last receive, in order of arrival.
     pub fn datagrams(&mut self) -> impl Iterator<Item = Received<'_>> {
-        self.storage.chunks_exact_mut(self.size).zip(self.slots.iter()).take(self.count).filter_map(|(bytes, slot)| {
+        self.framed().filter_map(|framed| {
             Some(Received {
-                from: slot.name.get()?,
-                local: slot.control.local(),
-                data: bytes.get_mut(..slot.length)?,
-                truncated: slot.truncated,
+                from: framed.from,
+                local: framed.local,
+                data: framed.frame.get_mut(framed.payload)?,
+                truncated: framed.truncated,
             })
         })
+    }
+
+    /// The same with the room around them. What an earlier user wrote there is still there.
+    pub fn framed(&mut self) -> impl Iterator<Item = Framed<'_>> {
+        let shape = self.shape;
+        self.storage.chunks_exact_mut(shape.stride()).zip(self.slots.iter()).take(self.count).filter_map(
+            move |(frame, slot)| {
+                Some(Framed {
+                    from: slot.name.get()?,
+                    local: slot.control.local(),
+                    frame,
+                    payload: shape.payload(slot.length),
+                    truncated: slot.truncated,
+                })
+            },
+        )
     }
 }

@@ -1,6 +1,6 @@
 //! A non-blocking UDP socket with large buffers.
 use crate::address::is_wildcard;
-use crate::ffi::options;
+use crate::ffi::{arrays, options};
 use crate::receive::ReceiveBatch;
 use crate::send::{Datagram, SendBatch, Sent};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -16,12 +16,32 @@ pub struct UdpOptions {
     pub send_buffer_bytes: usize,
     /// DSCP in the upper six bits of the traffic class; 46 (EF) is usual for voice (RFC 8837 §5).
     pub dscp: u8,
+    /// Several sockets share one address; the kernel keeps each 5-tuple on one of them.
+    pub reuse_port: bool,
+    /// Keep ICMP errors for [`UdpSocket::take_error`].
+    pub keep_errors: bool,
 }
 
 impl Default for UdpOptions {
     fn default() -> Self {
-        Self { receive_buffer_bytes: 4 << 20, send_buffer_bytes: 4 << 20, dscp: 46 }
+        Self {
+            receive_buffer_bytes: 4 << 20,
+            send_buffer_bytes: 4 << 20,
+            dscp: 46,
+            reuse_port: false,
+            keep_errors: false,
+        }
     }
+}
+
+/// What ICMP said of a datagram sent to `peer`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerError {
+    pub peer: SocketAddr,
+    pub kind: u8,
+    pub code: u8,
+    /// The next hop's MTU where the message tells it.
+    pub data: u32,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +78,12 @@ impl UdpSocket {
         let _ = socket.set_send_buffer_size(wanted.send_buffer_bytes);
         options::force_buffers(socket.as_fd(), wanted.receive_buffer_bytes, wanted.send_buffer_bytes);
         options::set_dscp(socket.as_fd(), address.is_ipv6(), wanted.dscp);
+        if wanted.reuse_port {
+            options::share_port(socket.as_fd())?;
+        }
+        if wanted.keep_errors {
+            options::keep_errors(socket.as_fd(), address.is_ipv6())?;
+        }
         if is_wildcard(address.ip()) {
             options::enable_packet_info(socket.as_fd(), address.is_ipv6())?;
         }
@@ -76,6 +102,16 @@ impl UdpSocket {
     /// Takes what has arrived, up to the batch's capacity. 0 when nothing waits.
     pub fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<usize> {
         batch.fill(self.fd.as_fd())
+    }
+
+    /// The oldest ICMP error that nobody has taken, for sockets that keep them.
+    pub fn take_error(&self) -> Option<PeerError> {
+        arrays::take_error(self.fd.as_fd())
+    }
+
+    /// Whether packets leave with the DF bit, and are refused when they are too long for it.
+    pub fn set_dont_fragment(&self, on: bool) -> io::Result<()> {
+        options::set_dont_fragment(self.fd.as_fd(), self.local.is_ipv6(), on)
     }
 
     /// Sends all datagrams, those to one destination in as few system calls as the kernel allows.

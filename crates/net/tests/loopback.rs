@@ -126,3 +126,53 @@ fn two_speakers_packets_to_hundreds_of_listeners_leave_in_pairs() {
         assert_eq!(got, [1, 2]);
     }
 }
+
+#[test]
+fn a_datagram_lies_behind_its_head_room_and_the_room_can_be_sent_with_it() {
+    let (a, b) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
+    a.send(&mut SendBatch::new(1), [to(&b, 1, b"payload")].into_iter());
+    let mut poller = Poller::new().unwrap();
+    poller.add(&b, 0).unwrap();
+    poller.wait(Some(Duration::from_secs(5)), &mut Ready::default()).unwrap();
+    let mut batch = ReceiveBatch::with_room(4, 100, 4, 3);
+    assert_eq!(b.receive(&mut batch).unwrap(), 1);
+    let framed = batch.framed().next().unwrap();
+    assert_eq!(
+        (framed.payload.clone(), &framed.frame[framed.payload.clone()], framed.frame.len()),
+        (4..11, &b"payload"[..], 107)
+    );
+    framed.frame[..4].copy_from_slice(b"head");
+    b.send(&mut SendBatch::new(1), [to(&a, 1, &framed.frame[..framed.payload.end])].into_iter());
+    assert_eq!(receive_all(&a, 1)[0].1, b"headpayload");
+}
+
+#[test]
+fn two_sockets_share_a_port_when_both_ask_for_it() {
+    let shared = UdpOptions { reuse_port: true, ..UdpOptions::default() };
+    let first = UdpSocket::bind("127.0.0.1:0".parse().unwrap(), shared).unwrap();
+    assert!(UdpSocket::bind(first.local_address(), shared).is_ok());
+    assert!(UdpSocket::bind(first.local_address(), UdpOptions::default()).is_err());
+}
+
+#[test]
+fn a_closed_port_is_told_to_the_socket_that_keeps_errors() {
+    let keeping = UdpOptions { keep_errors: true, ..UdpOptions::default() };
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let socket = UdpSocket::bind(address.parse().unwrap(), keeping).unwrap();
+        let closed = bind(address).local_address();
+        let mut poller = Poller::new().unwrap();
+        poller.add(&socket, 3).unwrap();
+        let datagram = Datagram { to: closed, from: None, flow: 0, bytes: b"x" };
+        socket.send(&mut SendBatch::new(1), [datagram].into_iter());
+        let mut ready = Ready::default();
+        poller.wait(Some(Duration::from_secs(5)), &mut ready).unwrap();
+        assert_eq!(ready.tokens(), [3]);
+        let error = socket.take_error().unwrap();
+        // Destination unreachable, port unreachable.
+        let expected = if closed.is_ipv4() { (3, 3) } else { (1, 4) };
+        assert_eq!((error.peer, (error.kind, error.code)), (closed, expected));
+        assert_eq!(socket.take_error(), None);
+        socket.set_dont_fragment(true).unwrap();
+        socket.set_dont_fragment(false).unwrap();
+    }
+}

@@ -1,6 +1,8 @@
 //! The arrays that `recvmmsg` and `sendmmsg` read and write. Every pointer in them is made anew inside the call that
 //! uses it, from buffers borrowed for that call; what stays behind afterwards is never followed.
 use crate::address::RawAddress;
+use crate::receive::Shape;
+use crate::socket::PeerError;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -159,16 +161,59 @@ impl Headers {
     }
 }
 
-/// Receives into `storage`, `size` bytes per datagram. Fills names, controls and lengths of as many as arrived.
+/// Takes one entry off the socket's error queue (`IP_RECVERR`): ICMP's words, and whom the packet was for.
+pub fn take_error(fd: BorrowedFd<'_>) -> Option<PeerError> {
+    let mut name = RawAddress::EMPTY;
+    let mut control = ErrorControl { bytes: [0; ERROR_BYTES] };
+    let mut header = empty_header().msg_hdr;
+    header.msg_name = (&raw mut name).cast();
+    header.msg_namelen = RawAddress::CAPACITY;
+    header.msg_control = (&raw mut control.bytes).cast();
+    header.msg_controllen = ERROR_BYTES;
+    // SAFETY: name and control live in this frame; no pieces are given, so nothing else is written.
+    let result = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut header, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT) };
+    if result < 0 {
+        return None;
+    }
+    let used = header.msg_controllen.min(ERROR_BYTES);
+    let mut rest = control.bytes.get(..used)?;
+    while rest.len() >= CMSG_HEADER {
+        let length = usize::from_ne_bytes(rest.get(0..8)?.try_into().ok()?);
+        let level = i32::from_ne_bytes(rest.get(8..12)?.try_into().ok()?);
+        let kind = i32::from_ne_bytes(rest.get(12..16)?.try_into().ok()?);
+        let value = rest.get(CMSG_HEADER..length)?;
+        let is_error =
+            matches!((level, kind), (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR));
+        // `sock_extended_err`: errno, origin, type, code, padding, info, data.
+        if let (true, [_, _, _, _, origin, kind, code, _, i0, i1, i2, i3, ..]) = (is_error, value) {
+            let from_network = [libc::SO_EE_ORIGIN_ICMP, libc::SO_EE_ORIGIN_ICMP6].contains(origin);
+            let (kind, code) = if from_network { (*kind, *code) } else { (u8::MAX, 0) };
+            return Some(PeerError { peer: name.get()?, kind, code, data: u32::from_ne_bytes([*i0, *i1, *i2, *i3]) });
+        }
+        rest = rest.get(length.next_multiple_of(align_of::<libc::cmsghdr>())..)?;
+    }
+    None
+}
+
+/// An extended error with the address of whoever complained.
+const ERROR_BYTES: usize = 256;
+
+#[repr(C, align(8))]
+struct ErrorControl {
+    bytes: [u8; ERROR_BYTES],
+}
+
+/// Receives into `storage`, `size` bytes per datagram with room around each. Fills names, controls and lengths of as many as arrived.
 pub fn receive(
     fd: BorrowedFd<'_>,
     headers: &mut Headers,
     storage: &mut [u8],
-    size: usize,
+    shape: Shape,
     slots: &mut [crate::receive::Slot],
 ) -> io::Result<usize> {
-    let capacity = slots.len().min(headers.headers.len()).min(storage.len() / size.max(1));
-    let pieces = storage.chunks_exact_mut(size.max(1));
+    let size = shape.size;
+    let capacity = slots.len().min(headers.headers.len()).min(storage.len() / shape.stride());
+    let pieces = storage.chunks_exact_mut(shape.stride()).filter_map(|chunk| chunk.get_mut(shape.payload(size)));
     for (((header, vector), slot), piece) in
         headers.headers.iter_mut().zip(headers.vectors.iter_mut()).zip(slots.iter_mut()).zip(pieces)
     {

@@ -25,6 +25,24 @@ pub fn set_dscp(fd: BorrowedFd<'_>, v6: bool, dscp: u8) {
     };
 }
 
+pub fn share_port(fd: BorrowedFd<'_>) -> io::Result<()> {
+    set(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)
+}
+
+pub fn keep_errors(fd: BorrowedFd<'_>, v6: bool) -> io::Result<()> {
+    if v6 { set(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1) } else { set(fd, libc::IPPROTO_IP, libc::IP_RECVERR, 1) }
+}
+
+pub fn set_dont_fragment(fd: BorrowedFd<'_>, v6: bool, on: bool) -> io::Result<()> {
+    let (level, name, value) = match (v6, on) {
+        (true, true) => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DO),
+        (true, false) => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT),
+        (false, true) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO),
+        (false, false) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT),
+    };
+    set(fd, level, name, value)
+}
+
 /// Has the kernel tell each packet's local address (RFC 3542 §6 for IPv6).
 pub fn enable_packet_info(fd: BorrowedFd<'_>, v6: bool) -> io::Result<()> {
     if v6 {
