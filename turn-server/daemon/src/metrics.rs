@@ -1,0 +1,92 @@
+//! Prometheus text under coturn's names.
+use crate::server::read;
+use crate::worker::SharedSnapshot;
+use axum::Router;
+use axum::http::header;
+use axum::routing::get;
+use offhook_turn_core::{Counters, Gauges};
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+pub(crate) async fn serve(listener: TcpListener, path: &str, snapshots: Vec<SharedSnapshot>) -> std::io::Result<()> {
+    let snapshots = Arc::new(snapshots);
+    let page = get(move || {
+        let text = page(&snapshots);
+        async move { ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text) }
+    });
+    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    axum::serve(listener, Router::new().route(&path, page)).await
+}
+
+pub(crate) async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    TcpListener::bind(address).await
+}
+
+fn page(snapshots: &[SharedSnapshot]) -> String {
+    let taken: Vec<_> = snapshots.iter().map(read).collect();
+    let sum = |of: fn(&Counters) -> u64| taken.iter().map(|one| of(&one.counters)).sum::<u64>();
+    let gauge = |of: fn(&Gauges) -> usize| taken.iter().map(|one| of(&one.gauges)).sum::<usize>();
+    let mut text = String::with_capacity(4_096);
+    let mut counter = |name: &str, value: u64| {
+        let _ = writeln!(text, "# TYPE {name} counter\n{name} {value}");
+    };
+    counter("stun_binding_request", sum(|c| c.binding_requests));
+    counter("stun_binding_response", sum(|c| c.binding_responses));
+    counter("stun_binding_error", sum(|c| c.binding_errors));
+    // Live, not at a session's end: what clients sent us, and what we sent them.
+    for (prefix, up, down) in [("turn_total_traffic", "rcv", "sent"), ("turn_total_traffic_peer", "sent", "rcv")] {
+        counter(&format!("{prefix}_{up}p"), sum(|c| c.up_packets));
+        counter(&format!("{prefix}_{up}b"), sum(|c| c.up_bytes));
+        counter(&format!("{prefix}_{down}p"), sum(|c| c.down_packets));
+        counter(&format!("{prefix}_{down}b"), sum(|c| c.down_bytes));
+    }
+    counter("turn_unauthenticated_401_sent", sum(|c| c.challenges + c.bad_credentials));
+    counter("turn_unauthenticated_401_ratelimited", sum(|c| c.refusals_throttled));
+    let _ = writeln!(
+        text,
+        "# TYPE turn_total_allocations gauge\nturn_total_allocations{{type=\"UDP\"}} {}",
+        gauge(|g| g.allocations)
+    );
+    for (name, value) in [("relays", gauge(|g| g.relays)), ("free_ports", gauge(|g| g.free_ports))] {
+        let _ = writeln!(text, "# TYPE offhook_turn_{name} gauge\noffhook_turn_{name} {value}");
+    }
+    let names: Vec<&str> = Counters::default().each().map(|(name, _)| name).collect();
+    for name in names {
+        let of_name = |counters: &Counters| counters.each().find(|(n, _)| *n == name).map_or(0, |(_, value)| value);
+        let value: u64 = taken.iter().map(|one| of_name(&one.counters)).sum();
+        let _ = writeln!(text, "# TYPE offhook_turn_{name}_total counter\noffhook_turn_{name}_total {value}");
+    }
+    let refused: u64 = taken.iter().map(|one| one.refused_datagrams).sum();
+    let _ = writeln!(
+        text,
+        "# TYPE offhook_turn_refused_datagrams_total counter\noffhook_turn_refused_datagrams_total {refused}"
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::Snapshot;
+
+    #[test]
+    fn the_page_sums_the_threads_under_coturns_names() {
+        let one = |up_packets, allocations| {
+            let mut snapshot = Snapshot::default();
+            snapshot.counters.up_packets = up_packets;
+            snapshot.gauges.allocations = allocations;
+            Arc::new(std::sync::Mutex::new(snapshot))
+        };
+        let text = page(&[one(3, 1), one(4, 2)]);
+        for line in [
+            "turn_total_traffic_rcvp 7",
+            "turn_total_traffic_peer_sentp 7",
+            "turn_total_allocations{type=\"UDP\"} 3",
+            "stun_binding_request 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! From the options of a `turnserver.conf` to what is bound, who may log in and whom they may reach.
+use crate::addresses::outward;
+use offhook_turn_core::conf::{Conf, Family};
+use offhook_turn_core::{DefaultFamily, MappedAddress, PeerPolicy, QuotaLimits, Rate, RelayAddress, Settings, Users};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Threads that relay.
+const THREADS_MAX: usize = 256;
+
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    #[error("min-port {min} is above max-port {max}")]
+    Ports { min: u16, max: u16 },
+    #[error("there is no address to relay from: set relay-ip")]
+    NoRelayAddress,
+    #[error(
+        "external-ip {0} without a local address, and there are several relay addresses: write external-ip={0}/local"
+    )]
+    AmbiguousExternal(IpAddr),
+    #[error("no listener is left: no-udp and no-tcp are both set")]
+    NoListener,
+    #[error("there is no [turn] realm, and no host name to take its place")]
+    NoRealm,
+}
+
+/// Files of the certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFiles {
+    pub chain: PathBuf,
+    pub key: PathBuf,
+}
+
+/// Everything that is decided before a socket is opened.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub settings: Settings,
+    pub limits: QuotaLimits,
+    /// UDP listeners, bound by every thread.
+    pub udp: Vec<SocketAddr>,
+    /// TCP and, with a certificate, TLS by the first byte.
+    pub tcp: Vec<SocketAddr>,
+    pub certificate: Option<CertificateFiles>,
+    /// Plain connections are refused (`no-tcp` leaves TLS alone).
+    pub tls_only: bool,
+    pub relays: Vec<RelayAddress>,
+    pub ports: RangeInclusive<u16>,
+    pub threads: usize,
+    pub metrics: Option<(SocketAddr, String)>,
+    /// Sentences for the person who starts it.
+    pub warnings: Vec<String>,
+}
+
+impl Plan {
+    /// # Errors
+    /// What cannot work at all.
+    pub fn of(conf: &Conf) -> Result<Self, PlanError> {
+        if conf.min_port > conf.max_port {
+            return Err(PlanError::Ports { min: conf.min_port, max: conf.max_port });
+        }
+        if conf.no_udp && conf.no_tcp && conf.no_tls {
+            return Err(PlanError::NoListener);
+        }
+        let mut warnings = Vec::new();
+        let relays = relays(conf)?;
+        let certificate = certificate(conf, &mut warnings);
+        let listeners = listeners(conf);
+        let has_streams = !conf.no_tcp || certificate.is_some();
+        let udp = if conf.no_udp { Vec::new() } else { listeners.clone() };
+        let tcp = if has_streams { listeners.clone() } else { Vec::new() };
+        let metrics = conf.prometheus.enabled.then(|| {
+            let ip = conf.prometheus.address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+            let path = conf.prometheus.path.clone().unwrap_or_else(|| "/metrics".to_owned());
+            (SocketAddr::new(ip, conf.prometheus.port), path)
+        });
+        let mut settings = settings(conf, &mut warnings)?;
+        settings.policy = policy(conf, &relays, &listeners, metrics.as_ref().map(|(address, _)| *address));
+        let threads = match usize::try_from(conf.relay_threads) {
+            Ok(0) | Err(_) => std::thread::available_parallelism().map_or(1, usize::from),
+            Ok(threads) => threads,
+        };
+        Ok(Self {
+            settings,
+            limits: QuotaLimits {
+                allocations_per_user: u32::try_from(conf.user_quota).unwrap_or(u32::MAX),
+                allocations: u32::try_from(conf.total_quota).unwrap_or(u32::MAX),
+                bytes_per_second: conf.max_bps,
+                capacity_bytes_per_second: conf.bps_capacity,
+            },
+            udp,
+            tcp,
+            tls_only: conf.no_tcp,
+            certificate,
+            relays,
+            ports: conf.min_port..=conf.max_port,
+            threads: threads.clamp(1, THREADS_MAX),
+            metrics,
+            warnings,
+        })
+    }
+}
+
+fn listeners(conf: &Conf) -> Vec<SocketAddr> {
+    let ips = if conf.listening_ips.is_empty() {
+        let families = [outward(false).map(|_| false), outward(true).map(|_| true)];
+        let wildcard = |v6: bool| -> IpAddr {
+            if v6 { IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) }
+        };
+        let found: Vec<IpAddr> = families.into_iter().flatten().map(wildcard).collect();
+        if found.is_empty() { vec![wildcard(false)] } else { found }
+    } else {
+        conf.listening_ips.clone()
+    };
+    let tls = if conf.no_tls && conf.no_dtls { 0 } else { conf.tls_listening_port };
+    let ports = [conf.listening_port, tls, conf.alt_listening_port, conf.alt_tls_listening_port];
+    let mut all: Vec<SocketAddr> = Vec::new();
+    for ip in ips {
+        all.extend(ports.into_iter().filter(|port| *port != 0).map(|port| SocketAddr::new(ip, port)));
+    }
+    all.extend(&conf.aux_servers);
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+fn relays(conf: &Conf) -> Result<Vec<RelayAddress>, PlanError> {
+    let mut locals = if !conf.relay_ips.is_empty() {
+        conf.relay_ips.clone()
+    } else if !conf.listening_ips.is_empty() {
+        conf.listening_ips.iter().copied().filter(|ip| !ip.is_unspecified()).collect()
+    } else {
+        Vec::new()
+    };
+    if locals.is_empty() {
+        locals = [outward(false), outward(true)].into_iter().flatten().collect();
+    }
+    locals.dedup();
+    if locals.is_empty() {
+        return Err(PlanError::NoRelayAddress);
+    }
+    let mut relays: Vec<RelayAddress> = locals.iter().map(|ip| RelayAddress { local: *ip, announced: *ip }).collect();
+    for external in &conf.external_ips {
+        let same_family = |relay: &&mut RelayAddress| relay.local.is_ipv4() == external.announced.is_ipv4();
+        let mut of_family = relays.iter_mut().filter(same_family);
+        match external.local {
+            Some(local) => {
+                of_family.filter(|relay| relay.local == local).for_each(|r| r.announced = external.announced)
+            }
+            None => match (of_family.next(), of_family.next()) {
+                (Some(only), None) => only.announced = external.announced,
+                (Some(_), Some(_)) => return Err(PlanError::AmbiguousExternal(external.announced)),
+                (None, _) => {}
+            },
+        }
+    }
+    Ok(relays)
+}
+
+fn certificate(conf: &Conf, warnings: &mut Vec<String>) -> Option<CertificateFiles> {
+    if conf.no_tls {
+        return None;
+    }
+    match (&conf.cert, &conf.pkey) {
+        (Some(chain), Some(key)) => Some(CertificateFiles { chain: chain.into(), key: key.into() }),
+        (None, None) => None,
+        _ => {
+            warnings.push("cert and pkey stand together; without both there is no TLS".to_owned());
+            None
+        }
+    }
+}
+
+fn settings(conf: &Conf, warnings: &mut Vec<String>) -> Result<Settings, PlanError> {
+    let realm = conf.realm.clone().or_else(|| conf.server_name.clone()).or_else(host_name).ok_or(PlanError::NoRealm)?;
+    let mut users = Users::new(&realm);
+    users.set_separator(conf.rest_api_separator);
+    conf.users.iter().for_each(|user| {
+        users.add(&user.name, user.secret.clone());
+    });
+    conf.static_auth_secrets.iter().for_each(|secret| {
+        users.add_rest_secret(secret.0.as_bytes());
+    });
+    let asks = conf.lt_cred_mech || conf.use_auth_secret || !conf.users.is_empty();
+    if conf.no_auth && !asks {
+        users.admit_anyone();
+        warnings.push("no-auth: anyone may relay through this server".to_owned());
+    } else if conf.users.is_empty() && conf.static_auth_secrets.is_empty() {
+        warnings.push("nobody can log in: there is neither user nor static-auth-secret".to_owned());
+    }
+    if realm.len() > 12 {
+        warnings.push(format!(
+            "the realm has {} bytes: the answer to a client's first request is more than 1.6 times as large as it; 12 \
+             bytes or less are not",
+            realm.len()
+        ));
+    }
+    warnings.push(
+        "private and carrier-grade NAT peers are reachable, as from coturn: close them with denied-peer-ip".to_owned(),
+    );
+    let mut settings = Settings::new(users);
+    settings.fingerprint = conf.fingerprint;
+    settings.software = (!conf.no_software_attribute).then(|| "Offhook".into());
+    settings.stun = !conf.no_stun;
+    settings.turn = !conf.stun_only;
+    settings.udp_relay = !conf.no_udp_relay;
+    settings.default_family = match conf.default_family {
+        Family::V4 => DefaultFamily::V4,
+        Family::V6 => DefaultFamily::V6,
+        Family::Keep => DefaultFamily::AsClient,
+    };
+    settings.nonce_lifetime = (conf.stale_nonce_s > 0).then(|| Duration::from_secs(conf.stale_nonce_s));
+    settings.lifetime_max = Duration::from_secs(conf.max_allocate_lifetime_s);
+    settings.channel_lifetime = Duration::from_secs(conf.channel_lifetime_s);
+    settings.permission_lifetime = Duration::from_secs(conf.permission_lifetime_s);
+    let rps = conf.unauthorized_ratelimit_rps;
+    settings.unauthenticated = match conf.unauthorized_ratelimit {
+        true if rps > 0 => Rate { per_second: rps, burst: rps.saturating_mul(4) },
+        _ => Rate::UNLIMITED,
+    };
+    if conf.max_bps == 0 {
+        settings.shard_bytes_per_second = conf.bps_capacity;
+    }
+    Ok(settings)
+}
+
+fn policy(conf: &Conf, relays: &[RelayAddress], own: &[SocketAddr], metrics: Option<SocketAddr>) -> PeerPolicy {
+    let announced = relays.iter().map(|relay| relay.announced).chain(relays.iter().map(|relay| relay.local));
+    let listening = conf.listening_ips.iter().copied().chain(conf.external_ips.iter().map(|e| e.announced));
+    PeerPolicy {
+        allowed: conf.allowed_peers.clone(),
+        denied: conf.denied_peers.clone(),
+        allow_loopback: conf.allow_loopback_peers,
+        allow_private: true,
+        own_sockets: own.iter().copied().chain(metrics).collect(),
+        own_addresses: announced.chain(listening).collect(),
+        media: Vec::new(),
+        mapped: relays
+            .iter()
+            .filter(|relay| relay.local != relay.announced)
+            .map(|relay| MappedAddress { announced: relay.announced, local: relay.local })
+            .collect(),
+        relay_ports: conf.min_port..=conf.max_port,
+    }
+}
+
+fn host_name() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use offhook_turn_core::conf::Reading;
+
+    fn plan(text: &str) -> Result<Plan, PlanError> {
+        let mut reading = Reading::default();
+        reading.add_file(text);
+        assert!(!reading.is_fatal(), "{:?}", reading.notes);
+        Plan::of(&reading.conf)
+    }
+
+    const BASE: &str = "listening-ip=192.0.2.1\nrealm=example.org\nuser=a:b\n";
+
+    #[test]
+    fn listeners_stand_on_every_address_and_port() {
+        let plan = plan(&format!("{BASE}listening-ip=2001:db8::1\naux-server=192.0.2.9:1\nalt-listening-port=3479\n"))
+            .unwrap();
+        let shown: Vec<String> = plan.udp.iter().map(ToString::to_string).collect();
+        let expected = [
+            "192.0.2.1:3478",
+            "192.0.2.1:3479",
+            "192.0.2.1:5349",
+            "192.0.2.9:1",
+            "[2001:db8::1]:3478",
+            "[2001:db8::1]:3479",
+            "[2001:db8::1]:5349",
+        ];
+        assert_eq!((shown.as_slice(), &plan.tcp), (expected.map(String::from).as_slice(), &plan.udp));
+        assert!(plan.settings.policy.own_sockets.contains(&"192.0.2.9:1".parse().unwrap()));
+    }
+
+    #[test]
+    fn external_addresses_are_announced_for_the_local_ones_they_name() {
+        let relays = |text: &str| plan(&format!("{BASE}{text}")).map(|plan| plan.relays);
+        let mapped = relays("relay-ip=10.0.0.1\nrelay-ip=10.0.0.2\nexternal-ip=198.51.100.1/10.0.0.2\n").unwrap();
+        assert_eq!(mapped[0].announced, mapped[0].local);
+        assert_eq!(mapped[1].announced, "198.51.100.1".parse::<IpAddr>().unwrap());
+        assert_eq!(relays("external-ip=198.51.100.1\n").unwrap()[0].announced, mapped[1].announced);
+        assert!(matches!(
+            relays("relay-ip=10.0.0.1\nrelay-ip=10.0.0.2\nexternal-ip=198.51.100.1\n"),
+            Err(PlanError::AmbiguousExternal(_))
+        ));
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_and_what_is_dangerous_is_said() {
+        assert!(matches!(plan(&format!("{BASE}min-port=2\nmax-port=1\n")), Err(PlanError::Ports { min: 2, max: 1 })));
+        assert!(matches!(plan(&format!("{BASE}no-udp\nno-tcp\nno-tls\n")), Err(PlanError::NoListener)));
+        let open = plan("listening-ip=192.0.2.1\nrealm=r\nno-auth\n").unwrap();
+        assert!(open.warnings.iter().any(|line| line.contains("anyone")));
+        let nobody = plan("listening-ip=192.0.2.1\nrealm=r\nuse-auth-secret\n").unwrap();
+        assert!(nobody.warnings.iter().any(|line| line.contains("nobody")));
+        assert!(open.warnings.iter().any(|line| line.contains("private")));
+    }
+}

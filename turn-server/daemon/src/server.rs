@@ -1,0 +1,223 @@
+//! The running server: its threads, its listeners, and what may be told to all of them.
+use crate::plan::Plan;
+use crate::quota::SharedLedger;
+use crate::stream::{Door, accept};
+use crate::tls::{Certificate, TlsError};
+use crate::worker::{Order, SharedSnapshot, Snapshot, Worker};
+use offhook_net::{BindError, Poller, UdpOptions, UdpSocket, Waker};
+use offhook_turn_core::{Command, Output, Shard, ShardOptions};
+use std::net::SocketAddr;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+
+/// Orders waiting for a thread.
+const ORDERS: usize = 4_096;
+/// Lines waiting to be written.
+const NEWS: usize = 4_096;
+/// Of one thread; a slab of this many is a few dozen MiB.
+const ALLOCATIONS_MAX: usize = 65_535;
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("cannot listen on TCP {address}: {source}")]
+    Listen {
+        address: SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("cannot start a relaying thread: {0}")]
+    Thread(#[from] std::io::Error),
+    #[error("the system gives no randomness: {0}")]
+    Random(getrandom::Error),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// How to reach a thread.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    orders: SyncSender<Order>,
+    waker: Waker,
+}
+
+impl Handle {
+    /// `false` when the thread has more work than it can take.
+    pub(crate) fn tell(&self, order: Order) -> bool {
+        let told = self.orders.try_send(order).is_ok();
+        self.waker.wake();
+        told
+    }
+
+    /// For what must not be lost: waits for room.
+    pub(crate) async fn tell_surely(&self, mut order: Order) {
+        use std::sync::mpsc::TrySendError;
+        loop {
+            order = match self.orders.try_send(order) {
+                Ok(()) | Err(TrySendError::Disconnected(_)) => break,
+                Err(TrySendError::Full(order)) => order,
+            };
+            self.waker.wake();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.waker.wake();
+    }
+}
+
+pub struct Server {
+    workers: Vec<Handle>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+    snapshots: Vec<SharedSnapshot>,
+    ledger: SharedLedger,
+    certificate: Option<Arc<Certificate>>,
+    udp: Vec<SocketAddr>,
+    tcp: Vec<SocketAddr>,
+    accepting: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Server {
+    /// Binds everything and starts the threads. What they have to tell comes out of the receiver.
+    ///
+    /// # Errors
+    /// An address that is taken, a certificate that cannot be read.
+    pub async fn start(plan: Plan) -> Result<(Self, Receiver<Output>), StartError> {
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).map_err(StartError::Random)?;
+        let ledger = SharedLedger::new(plan.limits);
+        let (news, told) = sync_channel(NEWS);
+        let mut server = Self {
+            workers: Vec::new(),
+            threads: Vec::new(),
+            snapshots: Vec::new(),
+            ledger,
+            certificate: plan.certificate.clone().map(Certificate::load).transpose()?,
+            udp: Vec::new(),
+            tcp: Vec::new(),
+            accepting: Vec::new(),
+        };
+        for index in 0..plan.threads {
+            server.start_thread(&plan, index, secret, news.clone())?;
+        }
+        let door = Arc::new(Door {
+            tls: server.certificate.as_ref().map(Certificate::server_config),
+            tls_only: plan.tls_only,
+            workers: server.workers.clone(),
+        });
+        for address in &plan.tcp {
+            let listen = |source| StartError::Listen { address: *address, source };
+            let listener = TcpListener::bind(address).await.map_err(listen)?;
+            server.tcp.push(listener.local_addr().map_err(listen)?);
+            server.accepting.push(tokio::spawn(accept(listener, Arc::clone(&door))));
+        }
+        Ok((server, told))
+    }
+
+    fn start_thread(
+        &mut self,
+        plan: &Plan,
+        index: usize,
+        secret: [u8; 32],
+        news: SyncSender<Output>,
+    ) -> Result<(), StartError> {
+        let options = UdpOptions { reuse_port: true, ..UdpOptions::default() };
+        // Where port 0 was asked for, the threads share what the first one was given.
+        let wanted = if self.udp.is_empty() { plan.udp.clone() } else { self.udp.clone() };
+        let bound = wanted.iter().map(|address| UdpSocket::bind(*address, options));
+        let listeners: Vec<UdpSocket> = bound.collect::<Result<_, _>>()?;
+        self.udp = listeners.iter().map(UdpSocket::local_address).collect();
+        let poller = Poller::new()?;
+        for (token, listener) in (0..).zip(&listeners) {
+            poller.add(listener, token)?;
+        }
+        let waker = poller.waker();
+        let (orders, inbox) = sync_channel(ORDERS);
+        let mut settings = plan.settings.clone();
+        settings.shard_bytes_per_second /= plan.threads as u64;
+        let shard = Shard::new(ShardOptions {
+            secret,
+            shard: index as u16,
+            settings: Arc::new(settings),
+            relays: plan.relays.clone(),
+            ports: plan.ports.clone(),
+            allocations_max: ALLOCATIONS_MAX,
+            quota: Box::new(self.ledger.clone()),
+        });
+        let snapshot = SharedSnapshot::default();
+        self.snapshots.push(Arc::clone(&snapshot));
+        let worker = Worker { shard, listeners, poller, orders: inbox, news, snapshot, start: Instant::now() };
+        let thread = std::thread::Builder::new().name(format!("turn-{index}")).spawn(move || worker.run())?;
+        self.threads.push(thread);
+        self.workers.push(Handle { orders, waker });
+        Ok(())
+    }
+
+    #[must_use]
+    pub fn udp_addresses(&self) -> &[SocketAddr] {
+        &self.udp
+    }
+
+    #[must_use]
+    pub fn tcp_addresses(&self) -> &[SocketAddr] {
+        &self.tcp
+    }
+
+    /// Allocations of all threads.
+    #[must_use]
+    pub fn allocations(&self) -> u32 {
+        self.ledger.allocations()
+    }
+
+    pub(crate) fn snapshots(&self) -> Vec<SharedSnapshot> {
+        self.snapshots.clone()
+    }
+
+    /// New allocations are refused, running ones go on.
+    pub async fn drain(&self) {
+        for worker in &self.workers {
+            worker.tell_surely(Order::Command(Command::Drain)).await;
+        }
+    }
+
+    /// Ends what a user has.
+    pub async fn revoke(&self, user: &str) {
+        let user: Arc<str> = user.into();
+        for worker in &self.workers {
+            worker.tell_surely(Order::Command(Command::Revoke { user: Arc::clone(&user) })).await;
+        }
+    }
+
+    /// Users, secrets, quotas and peer ranges; listeners and relay addresses stay as they are.
+    pub async fn reload(&self, plan: &Plan) {
+        self.ledger.set_limits(plan.limits);
+        let mut settings = plan.settings.clone();
+        settings.shard_bytes_per_second /= self.workers.len().max(1) as u64;
+        let settings = Arc::new(settings);
+        for worker in &self.workers {
+            worker.tell_surely(Order::Command(Command::Reload { settings: Arc::clone(&settings) })).await;
+        }
+    }
+
+    /// # Errors
+    /// The files cannot be read; the old certificate stays.
+    pub fn reload_certificate(&self) -> Result<(), TlsError> {
+        self.certificate.as_ref().map_or(Ok(()), |certificate| certificate.reload())
+    }
+
+    /// Ends every session and every thread.
+    pub async fn stop(mut self) {
+        self.accepting.drain(..).for_each(|task| task.abort());
+        for worker in &self.workers {
+            worker.tell_surely(Order::Stop).await;
+        }
+        for thread in self.threads.drain(..) {
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+}
+
+pub(crate) fn read(snapshot: &SharedSnapshot) -> Snapshot {
+    *snapshot.lock().unwrap_or_else(PoisonError::into_inner)
+}

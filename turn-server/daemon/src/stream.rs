@@ -1,0 +1,145 @@
+//! TCP and TLS clients: one task each, told apart by their first byte, feeding the thread that owns their allocation.
+use crate::server::Handle;
+use crate::worker::Order;
+use offhook_turn_core::stream::{Framed, next_message};
+use offhook_turn_core::{ClientPath, Command, Via};
+use rustls::ServerConfig;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+/// First byte of a TLS record that carries a handshake.
+const TLS_HANDSHAKE: u8 = 0x16;
+/// A handshake, and a first message, must be done by then.
+const FIRST_WITHIN: Duration = Duration::from_secs(10);
+/// Without a byte for so long a connection ends; an allocation's refresh comes more often.
+const IDLE: Duration = Duration::from_secs(3_700);
+/// Writing may stall for so long.
+const STALLED: Duration = Duration::from_secs(10);
+const READ_BYTES: usize = 16 << 10;
+/// The longest message is 64 KiB and its header.
+const PENDING_MAX: usize = (64 << 10) + 32;
+/// Messages that wait for a client which reads slowly.
+const QUEUE: usize = 256;
+const CONNECTIONS_MAX: usize = 20_000;
+
+/// Numbers connections once, over all threads.
+static NEXT: AtomicU32 = AtomicU32::new(1);
+
+pub(crate) struct Door {
+    pub(crate) tls: Option<Arc<ServerConfig>>,
+    pub(crate) tls_only: bool,
+    pub(crate) workers: Vec<Handle>,
+}
+
+/// Accepts for ever.
+pub(crate) async fn accept(listener: TcpListener, door: Arc<Door>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, client)) => {
+                let door = Arc::clone(&door);
+                tokio::spawn(async move {
+                    if let Err(error) = serve(stream, client, &door).await {
+                        tracing::debug!(client = %offhook_runtime::shown(client), %error, "connection ended");
+                    }
+                    drop(place);
+                });
+            }
+            // No descriptors left: the next one may find some.
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, client: SocketAddr, door: &Door) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let server = stream.local_addr()?;
+    let mut first = [0];
+    let seen = timeout(FIRST_WITHIN, stream.peek(&mut first)).await??;
+    if seen == 0 {
+        return Ok(());
+    }
+    match (&door.tls, first) {
+        (Some(tls), [TLS_HANDSHAKE]) => {
+            let acceptor = TlsAcceptor::from(Arc::clone(tls));
+            let stream = timeout(FIRST_WITHIN, acceptor.accept(stream)).await??;
+            relay(stream, client, server, door).await
+        }
+        (_, [0..=3]) if !door.tls_only => relay(stream, client, server, door).await,
+        _ => Ok(()),
+    }
+}
+
+async fn relay<S: AsyncRead + AsyncWrite>(
+    stream: S,
+    client: SocketAddr,
+    server: SocketAddr,
+    door: &Door,
+) -> io::Result<()> {
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let path = ClientPath { client, server, via: Via::Stream(number) };
+    let Some(worker) = door.workers.get(number as usize % door.workers.len().max(1)) else { return Ok(()) };
+    let (queue, waiting) = mpsc::channel(QUEUE);
+    if !worker.tell(Order::StreamOpened { path, queue }) {
+        return Ok(());
+    }
+    let (reader, writer) = tokio::io::split(stream);
+    let outcome = tokio::select! {
+        read = read_all(reader, path, worker) => read,
+        written = write_all(writer, waiting) => written,
+    };
+    worker.tell_surely(Order::Command(Command::ClientClosed { path })).await;
+    outcome
+}
+
+async fn read_all(mut reader: impl AsyncRead + Unpin, path: ClientPath, worker: &Handle) -> io::Result<()> {
+    let mut pending: Vec<u8> = Vec::with_capacity(READ_BYTES);
+    let mut is_first = true;
+    loop {
+        let mut at = 0;
+        loop {
+            match next_message(pending.get(at..).unwrap_or_default(), is_first) {
+                Framed::Message { length, next } => {
+                    let message = pending.get(at..at + length).unwrap_or_default().to_vec();
+                    // A thread with more work than it can take loses messages, as a network does.
+                    let _ = worker.tell(Order::StreamMessage { path, message });
+                    at += next;
+                    is_first = false;
+                }
+                Framed::Incomplete => break,
+                Framed::Broken => return Err(io::ErrorKind::InvalidData.into()),
+            }
+        }
+        pending.drain(..at);
+        if pending.len() > PENDING_MAX {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let patience = if is_first { FIRST_WITHIN } else { IDLE };
+        if timeout(patience, reader.read_buf(&mut pending)).await?? == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// Ends when the worker drops the queue.
+async fn write_all(mut writer: impl AsyncWrite + Unpin, mut waiting: mpsc::Receiver<Vec<u8>>) -> io::Result<()> {
+    while let Some(mut bytes) = waiting.recv().await {
+        while bytes.len() < READ_BYTES
+            && let Ok(more) = waiting.try_recv()
+        {
+            bytes.extend_from_slice(&more);
+        }
+        timeout(STALLED, writer.write_all(&bytes)).await??;
+        timeout(STALLED, writer.flush()).await??;
+    }
+    timeout(STALLED, writer.shutdown()).await?
+}
