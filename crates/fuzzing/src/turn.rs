@@ -1,22 +1,38 @@
 //! The TURN server: any sequence of messages, peers' datagrams, commands and time leaves it in order.
 
+use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use offhook_turn_core::stream::{Framed, next_message};
 use offhook_turn_core::{
-    ClientPath, Command, Grant, HEAD_ROOM, IcmpError, Moment, Output, Quota, QuotaError, RelayAddress, RelayKey,
-    Settings, Shard, ShardOptions, TAIL_ROOM, Users, Via,
+    ClientPath, Command, Grant, HEAD_ROOM, IcmpError, Ledger, Moment, Output, Quota, QuotaError, RelayAddress,
+    RelayKey, Reserved, Settings, Shard, ShardOptions, TAIL_ROOM, Users, Via,
 };
 use offhook_wire_stun::Message;
 
-struct Open;
+struct Book(RefCell<Ledger>);
 
-impl Quota for Open {
-    fn admit(&self, _: &Arc<str>) -> Result<Grant, QuotaError> {
-        Ok(Grant { bytes_per_second: 0 })
+impl Quota for Book {
+    fn admit(&self, user: &Arc<str>) -> Result<Grant, QuotaError> {
+        self.0.borrow_mut().admit(user)
     }
-    fn release(&self, _: &str, _: Grant) {}
+    fn release(&self, user: &str, grant: Grant) {
+        self.0.borrow_mut().release(user, grant);
+    }
+    fn reserve(&self, token: [u8; 8], reserved: Reserved) {
+        self.0.borrow_mut().reserve(token, reserved);
+    }
+    fn is_reserved_for(&self, token: &[u8; 8], user: &str) -> bool {
+        self.0.borrow().is_reserved_for(token, user)
+    }
+    fn claim(&self, token: &[u8; 8]) -> Option<Reserved> {
+        self.0.borrow_mut().claim(token)
+    }
+    fn is_kept(&self, local: SocketAddr) -> bool {
+        self.0.borrow().is_kept(local)
+    }
 }
 
 struct World {
@@ -64,7 +80,7 @@ impl World {
             relays: vec![RelayAddress { local, announced: local }, RelayAddress { local: six, announced: six }],
             ports: 50_000..=50_007,
             allocations_max: 8,
-            quota: Box::new(Open),
+            quota: Box::new(Book(RefCell::default())),
         });
         Self { shard, now: Moment(1 << 40), relays: Vec::new() }
     }

@@ -68,7 +68,7 @@ impl Shard {
         });
         self.by_path.insert(asked.path, key);
         match wish.token {
-            Some(token) => self.take_reserved(now, key, token),
+            Some(token) => self.open_reserved(now, key, &token),
             None => self.open_next(now, key, Stage::First(wish.family)),
         }
         Ok(())
@@ -103,7 +103,7 @@ impl Shard {
         if token.is_some() && (even.is_some() || wants_family || wants_both) {
             return Err(Refused::BadRequest("RESERVATION-TOKEN with EVEN-PORT or an address family"));
         }
-        if token.is_some_and(|token| !self.is_reserved_for(&token, &login.user)) {
+        if token.is_some_and(|token| !self.quota.is_reserved_for(&token, &login.user)) {
             return Err(Refused::Token);
         }
         // Step 6: one or the other.

@@ -58,18 +58,11 @@ pub(crate) struct Held {
 
 /// A relay socket: the shell holds the descriptor, we hold the port.
 pub struct Relay {
-    pub(crate) owner: Owner,
+    pub(crate) owner: AllocationKey,
     pub(crate) local: SocketAddr,
     pub(crate) announced: SocketAddr,
     /// Which of the relay addresses its port belongs to.
     pub(crate) place: usize,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Owner {
-    Allocation(AllocationKey),
-    /// The upper half of a pair, for whoever shows the token (RFC 8656 §7.2).
-    Reserved([u8; 8]),
 }
 
 /// RFC 8656 §9: by address, whatever the port.

@@ -3,6 +3,7 @@
 //! A [`Ledger`] is kept by the shell, which shares it among its threads; a shard reaches it through [`Quota`]. What was
 //! granted is held until the allocation is really gone.
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Zero means no limit everywhere.
@@ -35,11 +36,29 @@ pub struct Grant {
 }
 
 /// How a shard asks for a place in the process's ledger.
+///
+/// Reserved ports lie there too: whoever shows a token may come by another thread.
 pub trait Quota: Send {
     /// # Errors
     /// [`QuotaError`] names the limit that stands in the way.
     fn admit(&self, user: &Arc<str>) -> Result<Grant, QuotaError>;
     fn release(&self, user: &str, grant: Grant);
+    fn reserve(&self, token: [u8; 8], reserved: Reserved);
+    fn is_reserved_for(&self, token: &[u8; 8], user: &str) -> bool;
+    /// The reservation, which is over with it.
+    fn claim(&self, token: &[u8; 8]) -> Option<Reserved>;
+    /// Whether a port is kept for somebody.
+    fn is_kept(&self, local: SocketAddr) -> bool;
+}
+
+/// The upper port of a pair (RFC 8656 §7.2). Nothing is bound to it until somebody shows the token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reserved {
+    pub user: Arc<str>,
+    pub local: SocketAddr,
+    pub announced: SocketAddr,
+    /// Which of the relay addresses it belongs to.
+    pub place: usize,
 }
 
 #[derive(Debug, Default)]
@@ -48,6 +67,8 @@ pub struct Ledger {
     users: HashMap<Arc<str>, u32>,
     allocations: u32,
     promised_bytes_per_second: u64,
+    /// One for each allocation at most.
+    reserved: HashMap<[u8; 8], Reserved>,
 }
 
 impl Ledger {
@@ -109,6 +130,24 @@ impl Ledger {
         if self.users.is_empty() {
             self.users.shrink_to_fit();
         }
+    }
+
+    pub fn reserve(&mut self, token: [u8; 8], reserved: Reserved) {
+        self.reserved.insert(token, reserved);
+    }
+
+    #[must_use]
+    pub fn is_reserved_for(&self, token: &[u8; 8], user: &str) -> bool {
+        self.reserved.get(token).is_some_and(|reserved| *reserved.user == *user)
+    }
+
+    pub fn claim(&mut self, token: &[u8; 8]) -> Option<Reserved> {
+        self.reserved.remove(token)
+    }
+
+    #[must_use]
+    pub fn is_kept(&self, local: SocketAddr) -> bool {
+        self.reserved.values().any(|reserved| reserved.local == local)
     }
 
     #[must_use]

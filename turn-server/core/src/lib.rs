@@ -37,7 +37,7 @@ pub use allocation::{Relay, RelayKey};
 pub use auth::AuthError;
 pub use counters::{Counters, Gauges};
 pub use event::{Carried, Command, Denial, Denied, EndCause, Ended, Output, Session, Started};
-pub use ledger::{Grant, Ledger, Quota, QuotaError, QuotaLimits};
+pub use ledger::{Grant, Ledger, Quota, QuotaError, QuotaLimits, Reserved};
 pub use path::{ClientPath, Via};
 pub use policy::{AddressRange, Forbidden, MappedAddress, MediaPeer, PeerPolicy, RangeError};
 pub use relaying::{Deliver, Forward, HEAD_ROOM, IcmpError, TAIL_ROOM};

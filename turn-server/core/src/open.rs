@@ -1,10 +1,11 @@
 //! Sockets for a new allocation: a port is drawn, the shell binds it, another is drawn if somebody else has it.
-use crate::allocation::{AllocationKey, Held, Owner, Phase, Relay, RelayKey};
+use crate::allocation::{AllocationKey, Held, Phase, Relay, RelayKey, family_of};
 use crate::auth::Login;
 use crate::event::{Output, Started};
+use crate::ledger::Reserved;
 use crate::reply::Asked;
 use crate::request::Refused;
-use crate::shard::{Reservation, Shard, Timer};
+use crate::shard::{Shard, Timer};
 use crate::time::Moment;
 use offhook_wire_stun::AddressFamily;
 use std::net::{IpAddr, SocketAddr};
@@ -33,6 +34,8 @@ pub(crate) enum Stage {
     Next(RelayKey),
     /// IPv6 beside IPv4.
     Additional,
+    /// The one port that was reserved.
+    Kept(AddressFamily),
 }
 
 pub(crate) struct Opening {
@@ -64,28 +67,48 @@ impl Shard {
         let Phase::Opening(opening) = &allocation.phase else { return };
         let (even, tried, server) = (opening.even, opening.taken.len(), allocation.path.server.ip());
         let drawn = match stage {
-            Stage::First(family) if tried < TRIES => self.draw(family, even, server),
-            Stage::Additional if tried < TRIES => self.draw(AddressFamily::V6, Even::Any, server),
+            Stage::First(family) if tried < TRIES => self.draw_unkept(key, family, even, server),
+            Stage::Additional if tried < TRIES => self.draw_unkept(key, AddressFamily::V6, Even::Any, server),
             // Drawn together with the lower one.
             Stage::Next(lower) => {
                 self.relays.get(lower).and_then(|lower| Some((lower.place, lower.local.port().checked_add(1)?)))
             }
-            Stage::First(_) | Stage::Additional => None,
+            Stage::First(_) | Stage::Additional | Stage::Kept(_) => None,
         };
         let Some((place, port)) = drawn else { return self.open_failed(now, key, stage) };
         let Some(address) = self.addresses.get(place) else { return };
-        let relay = Relay {
-            owner: Owner::Allocation(key),
-            local: SocketAddr::new(address.local, port),
-            announced: SocketAddr::new(address.announced, port),
-            place,
-        };
+        let (local, announced) = (SocketAddr::new(address.local, port), SocketAddr::new(address.announced, port));
+        self.ask_for(key, stage, Relay { owner: key, local, announced, place });
+    }
+
+    fn ask_for(&mut self, key: AllocationKey, stage: Stage, relay: Relay) {
         let local = relay.local;
         let relay = self.relays.insert(relay);
         if let Some(opening) = self.opening(key) {
             opening.pending = Some((relay, stage));
         }
         self.outputs.push_back(Output::OpenRelay { relay, local });
+    }
+
+    /// Passes over what another thread keeps for somebody: no socket stands there yet.
+    fn draw_unkept(
+        &mut self,
+        key: AllocationKey,
+        family: AddressFamily,
+        even: Even,
+        server: IpAddr,
+    ) -> Option<(usize, u16)> {
+        for _ in 0..TRIES {
+            let (place, port) = self.draw(family, even, server)?;
+            let local = self.addresses.get(place)?.local;
+            let next = port.checked_add(1).filter(|_| even == Even::WithNext);
+            let ports = || std::iter::once(port).chain(next);
+            if !ports().any(|port| self.quota.is_kept(SocketAddr::new(local, port))) {
+                return Some((place, port));
+            }
+            self.opening(key)?.taken.extend(ports().map(|port| (place, port)));
+        }
+        None
     }
 
     /// On the address the client came to, if relays may stand there; else on any of the family.
@@ -133,7 +156,11 @@ impl Shard {
             }
             Stage::Next(_) => {
                 let token = self.reserve(now, key, relay);
-                self.opened(now, key, Some(token));
+                self.opened(now, key, token);
+            }
+            Stage::Kept(family) => {
+                self.hold(now, key, relay, family);
+                self.opened(now, key, None);
             }
             Stage::Additional => {
                 self.hold(now, key, relay, AddressFamily::V6);
@@ -159,6 +186,7 @@ impl Shard {
                 self.open_next(now, key, Stage::First(family));
             }
             Stage::Additional => self.open_next(now, key, Stage::Additional),
+            Stage::Kept(family) => self.open_failed(now, key, Stage::Kept(family)),
         }
     }
 
@@ -216,32 +244,27 @@ impl Shard {
         }
     }
 
-    fn reserve(&mut self, now: Moment, key: AllocationKey, relay: RelayKey) -> [u8; 8] {
+    /// The upper port is free, as its socket has shown. It is kept by name from here on: the token may come to another
+    /// thread.
+    fn reserve(&mut self, now: Moment, key: AllocationKey, relay: RelayKey) -> Option<[u8; 8]> {
+        let user = Arc::clone(&self.allocations.get(key)?.user);
+        let Relay { local, announced, place, .. } = self.relays.remove(relay)?;
+        self.outputs.push_back(Output::CloseRelay { relay });
         let token = self.random.next_u64().to_be_bytes();
-        if let Some(relay) = self.relays.get_mut(relay) {
-            relay.owner = Owner::Reserved(token);
-        }
-        if let Some(allocation) = self.allocations.get(key) {
-            let user = Arc::clone(&allocation.user);
-            self.reservations.insert(token, Reservation { relay, user });
-            self.timers.set(now.after(RESERVED_FOR), Timer::Reservation(token));
-        }
-        token
+        self.reservations.insert(token, (place, local.port()));
+        self.quota.reserve(token, Reserved { user, local, announced, place });
+        self.timers.set(now.after(RESERVED_FOR), Timer::Reservation(token));
+        Some(token)
     }
 
-    pub(crate) fn is_reserved_for(&self, token: &[u8; 8], user: &str) -> bool {
-        self.reservations.get(token).is_some_and(|reservation| *reservation.user == *user)
-    }
-
-    /// The socket is open already; its lifetime begins now.
-    pub(crate) fn take_reserved(&mut self, now: Moment, key: AllocationKey, token: [u8; 8]) {
-        let Some(reservation) = self.reservations.remove(&token) else { return };
-        self.cancel_timer();
-        let Some(relay) = self.relays.get_mut(reservation.relay) else { return };
-        relay.owner = Owner::Allocation(key);
-        let family = crate::allocation::family_of(relay.local);
-        self.hold(now, key, reservation.relay, family);
-        self.opened(now, key, None);
+    pub(crate) fn open_reserved(&mut self, now: Moment, key: AllocationKey, token: &[u8; 8]) {
+        let Some(Reserved { local, announced, place, .. }) = self.quota.claim(token) else {
+            return self.open_failed(now, key, Stage::Kept(AddressFamily::V4));
+        };
+        if self.reservations.remove(token).is_some() {
+            self.cancel_timer();
+        }
+        self.ask_for(key, Stage::Kept(family_of(local)), Relay { owner: key, local, announced, place });
     }
 
     /// Everything is open: the allocation lives.

@@ -6,7 +6,6 @@ use crate::reply::Asked;
 use crate::request::Refused;
 use crate::shard::Shard;
 use crate::time::Moment;
-use offhook_wire_stun::channel_data::CHANNEL_RANGE;
 use offhook_wire_stun::{AttributeType, Message};
 use std::net::{IpAddr, SocketAddr};
 
@@ -45,8 +44,8 @@ impl Shard {
     ) -> Result<(), Refused> {
         let number = request.channel_number()?.ok_or(Refused::BadRequest("CHANNEL-NUMBER is missing"))?;
         let peer = request.xor_peer_address()?.ok_or(Refused::BadRequest("XOR-PEER-ADDRESS is missing"))?;
-        if !CHANNEL_RANGE.contains(&number) {
-            return Err(Refused::BadRequest("CHANNEL-NUMBER is outside 0x4000 to 0x4FFF"));
+        if !self.settings.channel_numbers.contains(&number) {
+            return Err(Refused::BadRequest("CHANNEL-NUMBER is outside the range that may be bound"));
         }
         let named = canonical_socket(peer);
         let Some(allocation) = self.allocations.get(key) else { return Err(Refused::NoAllocation) };

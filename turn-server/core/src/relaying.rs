@@ -5,7 +5,7 @@ use crate::path::ClientPath;
 use crate::policy::canonical_socket;
 use crate::shard::Shard;
 use crate::time::{Bucket, Moment, Rate};
-use offhook_wire_stun::channel_data::{self, ChannelData};
+use offhook_wire_stun::channel_data;
 use offhook_wire_stun::{AttributeType, Class, HEADER_LEN, Message, MessageBuilder, Method, TransactionId};
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -44,7 +44,7 @@ pub struct IcmpError {
 
 impl Shard {
     pub(crate) fn handle_channel_data(&mut self, now: Moment, path: &ClientPath, datagram: &[u8]) -> Option<Forward> {
-        let Ok(ChannelData { channel, payload }) = ChannelData::parse(datagram) else {
+        let Some((channel, length)) = read_channel_data(datagram) else {
             self.counters.dropped_unknown += 1;
             return None;
         };
@@ -60,14 +60,14 @@ impl Shard {
             return None;
         };
         let limit = allocation.limit();
-        if !pass(now, &mut allocation.up, limit, &mut self.shard_up, self.shard_rate, payload.len()) {
+        if !pass(now, &mut allocation.up, limit, &mut self.shard_up, self.shard_rate, length) {
             self.counters.dropped_bandwidth += 1;
             return None;
         }
         self.counters.up_packets += 1;
-        self.counters.up_bytes += payload.len() as u64;
+        self.counters.up_bytes += length as u64;
         let start = channel_data::HEADER_LEN;
-        Some(Forward { relay, to, payload: start..start + payload.len(), dont_fragment: false })
+        Some(Forward { relay, to, payload: start..start + length, dont_fragment: false })
     }
 
     pub(crate) fn send(&mut self, now: Moment, path: &ClientPath, message: &Message<'_>) -> Option<Forward> {
@@ -195,6 +195,13 @@ impl Shard {
             self.reply(path, message);
         }
     }
+}
+
+/// Number and length of a payload that is all there (RFC 8656 §12.4). Which numbers may be bound is settled when they are.
+fn read_channel_data(datagram: &[u8]) -> Option<(u16, usize)> {
+    let (&[c0, c1, l0, l1], rest) = datagram.split_first_chunk::<{ channel_data::HEADER_LEN }>()?;
+    let length = usize::from(u16::from_be_bytes([l0, l1]));
+    (length <= rest.len()).then_some((u16::from_be_bytes([c0, c1]), length))
 }
 
 /// Counts a packet in one direction, unless the allocation's rate or the shard's is used up.

@@ -3,6 +3,7 @@ use crate::ledger::Quota;
 use crate::policy::PeerPolicy;
 use crate::time::Rate;
 use crate::users::Users;
+use offhook_wire_stun::channel_data::CHANNEL_RANGE;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -52,6 +53,8 @@ pub struct Settings {
     pub unauthenticated: Rate,
     pub permissions_max: usize,
     pub channels_max: usize,
+    /// Numbers a client may bind: RFC 8656 §12's, or RFC 5766 §11's up to 0x7FFF for older clients.
+    pub channel_numbers: RangeInclusive<u16>,
     /// Peers that one allocation has not named before.
     pub new_peers: Rate,
     /// Together for all allocations of this shard, in each direction; beside what the ledger grants to each.
@@ -79,6 +82,7 @@ impl Settings {
             unauthenticated: Rate { per_second: 100, burst: 400 },
             permissions_max: 64,
             channels_max: 64,
+            channel_numbers: CHANNEL_RANGE,
             new_peers: Rate { per_second: 5, burst: 64 },
             shard_bytes_per_second: 0,
         }

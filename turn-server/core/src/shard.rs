@@ -1,5 +1,5 @@
 //! One thread's state and its entrances: input, command, timeout, and the two polls.
-use crate::allocation::{Allocation, AllocationKey, Owner, Phase, Relay, RelayKey};
+use crate::allocation::{Allocation, AllocationKey, Phase, Relay, RelayKey};
 use crate::counters::{Counters, Gauges};
 use crate::event::{Carried, Command, Denial, Denied, EndCause, Ended, Output, Session};
 use crate::ledger::Quota;
@@ -30,11 +30,6 @@ pub(crate) enum Timer {
     Reservation([u8; 8]),
 }
 
-pub(crate) struct Reservation {
-    pub(crate) relay: RelayKey,
-    pub(crate) user: Arc<str>,
-}
-
 pub struct Shard {
     pub(crate) settings: Arc<Settings>,
     pub(crate) addresses: Vec<RelayAddress>,
@@ -44,7 +39,8 @@ pub struct Shard {
     pub(crate) allocations: Slab<Allocation>,
     pub(crate) relays: Slab<Relay>,
     pub(crate) by_path: HashMap<ClientPath, AllocationKey, Keyed>,
-    pub(crate) reservations: HashMap<[u8; 8], Reservation>,
+    /// Places and ports of reservations that were made here.
+    pub(crate) reservations: HashMap<[u8; 8], (usize, u16)>,
     pub(crate) timers: Timers<Timer>,
     pub(crate) replies: Replies,
     pub(crate) outputs: VecDeque<Output>,
@@ -327,8 +323,12 @@ impl Shard {
     }
 
     fn drop_reservation(&mut self, token: &[u8; 8]) -> bool {
-        let Some(reservation) = self.reservations.remove(token) else { return false };
-        self.close_relay(reservation.relay);
+        let Some((place, port)) = self.reservations.remove(token) else { return false };
+        // Claimed by another thread: the port is in use, and a try to bind it here finds that out.
+        self.quota.claim(token);
+        if let Some(ports) = self.ports.get_mut(place) {
+            ports.give_back(port);
+        }
         true
     }
 
@@ -341,10 +341,7 @@ impl Shard {
     }
 
     pub(crate) fn owner_of(&self, relay: RelayKey) -> Option<AllocationKey> {
-        match self.relays.get(relay)?.owner {
-            Owner::Allocation(key) => Some(key),
-            Owner::Reserved(_) => None,
-        }
+        Some(self.relays.get(relay)?.owner)
     }
 }
 

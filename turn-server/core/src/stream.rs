@@ -29,11 +29,11 @@ pub fn next_message(stream: &[u8], is_first: bool) -> Framed {
             None if stream.len() < HEADER_LEN => Framed::Incomplete,
             _ => Framed::Broken,
         },
-        [0x40..=0x4F, _, l0, l1, ..] => {
+        [0x40..=0x7F, _, l0, l1, ..] => {
             let length = channel_data::HEADER_LEN + usize::from(u16::from_be_bytes([*l0, *l1]));
             framed(length, length.next_multiple_of(4))
         }
-        [0x40..=0x4F, ..] => Framed::Incomplete,
+        [0x40..=0x7F, ..] => Framed::Incomplete,
         _ => Framed::Broken,
     }
 }
@@ -65,10 +65,10 @@ mod tests {
         {
             assert_eq!(next_message(other, true), Framed::Broken, "{other:?}");
         }
-        // ChannelData may not come first, and later only on the numbers there are.
+        // ChannelData may not come first.
         assert_eq!(next_message(&[0x40, 0, 0, 0], true), Framed::Broken);
         assert_eq!(next_message(&[0x40, 0, 0, 0], false), Framed::Message { length: 4, next: 4 });
-        assert_eq!(next_message(&[0x50, 0, 0, 0], false), Framed::Broken);
+        assert_eq!(next_message(&[0x80, 0, 0, 0], false), Framed::Broken);
         let mut odd = [0; 21];
         odd[3] = 1;
         odd[4..8].copy_from_slice(&[0x21, 0x12, 0xA4, 0x42]);

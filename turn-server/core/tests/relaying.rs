@@ -102,6 +102,9 @@ fn numbers_outside_the_range_and_second_bindings_are_400() {
     assert_eq!(alice.bind(&mut s, 0x4000, at(PEER)), 400);
     assert_eq!(alice.bind(&mut s, 0x4FFF, at(PEER)), 0);
     assert_eq!(alice.bind(&mut s, 0x4000, at("8.8.4.4:5005")), 0);
+    s.reload(|settings| settings.channel_numbers = 0x4000..=0x7FFF);
+    assert_eq!(alice.bind(&mut s, 0x7FFF, at("8.8.8.8:9")), 0);
+    assert!(alice.send_channel(&mut s, 0x7FFF, b"x").is_some());
     let half = alice.request(&mut s, Method::CHANNEL_BIND, |b| done(b.channel_number(0x4003)));
     let other = alice.request(&mut s, Method::CHANNEL_BIND, |b| done(b.xor_peer_address(at(PEER))));
     let none = alice.request(&mut s, Method::CREATE_PERMISSION, |_| {});

@@ -201,6 +201,8 @@ fn settings(conf: &Conf, warnings: &mut Vec<String>) -> Result<Settings, PlanErr
     );
     let mut settings = Settings::new(users);
     settings.fingerprint = conf.fingerprint;
+    // coturn's clients use RFC 5766's range.
+    settings.channel_numbers = 0x4000..=0x7FFF;
     settings.software = (!conf.no_software_attribute).then(|| "Offhook".into());
     settings.stun = !conf.no_stun;
     settings.turn = !conf.stun_only;

@@ -1,5 +1,6 @@
 //! The process's ledger, shared by its threads. Its lock is taken when an allocation comes or goes, never for a packet.
-use offhook_turn_core::{Grant, Ledger, Quota, QuotaError, QuotaLimits};
+use offhook_turn_core::{Grant, Ledger, Quota, QuotaError, QuotaLimits, Reserved};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[derive(Clone)]
@@ -30,5 +31,21 @@ impl Quota for SharedLedger {
 
     fn release(&self, user: &str, grant: Grant) {
         self.ledger().release(user, grant);
+    }
+
+    fn reserve(&self, token: [u8; 8], reserved: Reserved) {
+        self.ledger().reserve(token, reserved);
+    }
+
+    fn is_reserved_for(&self, token: &[u8; 8], user: &str) -> bool {
+        self.ledger().is_reserved_for(token, user)
+    }
+
+    fn claim(&self, token: &[u8; 8]) -> Option<Reserved> {
+        self.ledger().claim(token)
+    }
+
+    fn is_kept(&self, local: SocketAddr) -> bool {
+        self.ledger().is_kept(local)
     }
 }

@@ -32,6 +32,18 @@ impl Quota for SharedLedger {
     fn release(&self, user: &str, grant: Grant) {
         self.0.lock().unwrap().release(user, grant);
     }
+    fn reserve(&self, token: [u8; 8], reserved: Reserved) {
+        self.0.lock().unwrap().reserve(token, reserved);
+    }
+    fn is_reserved_for(&self, token: &[u8; 8], user: &str) -> bool {
+        self.0.lock().unwrap().is_reserved_for(token, user)
+    }
+    fn claim(&self, token: &[u8; 8]) -> Option<Reserved> {
+        self.0.lock().unwrap().claim(token)
+    }
+    fn is_kept(&self, local: SocketAddr) -> bool {
+        self.0.lock().unwrap().is_kept(local)
+    }
 }
 
 pub struct Stage {
@@ -65,6 +77,15 @@ impl Stage {
     }
 
     pub fn with(change: impl FnOnce(&mut Setup)) -> Self {
+        Self::beside(None, 0, change)
+    }
+
+    /// Another thread of the same process: its own shard, the same ledger.
+    pub fn second_thread(&self, change: impl FnOnce(&mut Setup)) -> Self {
+        Self::beside(Some(self.ledger.clone()), 1, change)
+    }
+
+    fn beside(ledger: Option<SharedLedger>, shard: u16, change: impl FnOnce(&mut Setup)) -> Self {
         let mut users = Users::new(REALM);
         users.add("alice", UserSecret::Password("sesame".into()));
         users.add("bob", UserSecret::Password("open".into()));
@@ -78,10 +99,10 @@ impl Stage {
             allocations_max: 100_000,
         };
         change(&mut setup);
-        let ledger = SharedLedger(Arc::new(Mutex::new(Ledger::new(setup.limits))));
+        let ledger = ledger.unwrap_or_else(|| SharedLedger(Arc::new(Mutex::new(Ledger::new(setup.limits)))));
         let shard = Shard::new(ShardOptions {
             secret: [7; 32],
-            shard: 0,
+            shard,
             settings: Arc::new(setup.settings.clone()),
             relays: setup.relays,
             ports: setup.ports,
