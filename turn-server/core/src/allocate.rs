@@ -15,6 +15,14 @@ use std::time::Duration;
 /// IANA's number of the one protocol that is relayed.
 const UDP: u8 = 17;
 
+/// ADDITIONAL-ADDRESS-FAMILY as the draft before RFC 8656 numbered it, which coturn 4.6 and its clients still send. It is
+/// always IPv6.
+const DRAFT_ADDITIONAL_FAMILY: AttributeType = AttributeType(0x8032);
+
+fn wants_both(request: &Message<'_>) -> bool {
+    request.has(AttributeType::ADDITIONAL_ADDRESS_FAMILY) || request.has(DRAFT_ADDITIONAL_FAMILY)
+}
+
 /// What an Allocate asks for, once it has been checked.
 struct Wish {
     family: AddressFamily,
@@ -99,7 +107,7 @@ impl Shard {
         let token = request.reservation_token()?;
         let even = request.even_port()?;
         let wants_family = request.has(AttributeType::REQUESTED_ADDRESS_FAMILY);
-        let wants_both = request.has(AttributeType::ADDITIONAL_ADDRESS_FAMILY);
+        let wants_both = wants_both(request);
         if token.is_some() && (even.is_some() || wants_family || wants_both) {
             return Err(Refused::BadRequest("RESERVATION-TOKEN with EVEN-PORT or an address family"));
         }
@@ -112,7 +120,9 @@ impl Shard {
         }
         // Step 7: a family that we have. 8: the additional one is IPv6, and not together with a reserved pair.
         let family = self.wanted_family(asked, request)?;
+        let by_draft = request.has(DRAFT_ADDITIONAL_FAMILY);
         let additional = match request.additional_address_family() {
+            Ok(None) if by_draft => true,
             Ok(Some(AddressFamily::V4)) => return Err(Refused::BadRequest("ADDITIONAL-ADDRESS-FAMILY of IPv4")),
             Ok(additional) => additional.is_some(),
             Err(AttributeError::Value { .. }) => return Err(Refused::Family),
@@ -138,8 +148,12 @@ impl Shard {
             Err(AttributeError::Value { .. }) => return Err(Refused::Family),
             Err(malformed) => return Err(malformed.into()),
             // RFC 8656 §2.9: both means IPv4 and IPv6.
-            Ok(None) if request.has(AttributeType::ADDITIONAL_ADDRESS_FAMILY) => {
-                if self.has_relay_address(AddressFamily::V4) { AddressFamily::V4 } else { AddressFamily::V6 }
+            Ok(None) if wants_both(request) => {
+                if self.has_relay_address(AddressFamily::V4) {
+                    AddressFamily::V4
+                } else {
+                    AddressFamily::V6
+                }
             }
             Ok(None) => match self.settings.default_family {
                 DefaultFamily::V4 => AddressFamily::V4,

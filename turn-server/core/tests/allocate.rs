@@ -152,6 +152,11 @@ fn both_families_come_in_one_allocation_and_end_one_by_one() {
     assert_eq!(wrong.code(), 443);
     s.advance(secs(601));
     s.expect_empty();
+    // The number that the draft gave the attribute.
+    let old = Client::alice_at(7).allocate(&mut s, |b| {
+        b.attr(AttributeType(0x8032), &[2, 0, 0, 0]);
+    });
+    assert_eq!((old.code(), s.sockets.len()), (0, 2));
 }
 
 #[test]

@@ -72,11 +72,19 @@ async fn serve(stream: TcpStream, client: SocketAddr, door: &Door) -> io::Result
         (Some(tls), [TLS_HANDSHAKE]) => {
             let acceptor = TlsAcceptor::from(Arc::clone(tls));
             let stream = timeout(FIRST_WITHIN, acceptor.accept(stream)).await??;
-            relay(stream, client, server, door).await
+            relay(stream, client, server, door, Packing::OneByOne).await
         }
-        (_, [0..=3]) if !door.tls_only => relay(stream, client, server, door).await,
+        (_, [0..=3]) if !door.tls_only => relay(stream, client, server, door, Packing::Together).await,
         _ => Ok(()),
     }
+}
+
+/// Whether messages that wait together leave in one write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Packing {
+    Together,
+    /// A TLS record each: clients exist that take a record for a message (coturn's own among them).
+    OneByOne,
 }
 
 async fn relay<S: AsyncRead + AsyncWrite>(
@@ -84,6 +92,7 @@ async fn relay<S: AsyncRead + AsyncWrite>(
     client: SocketAddr,
     server: SocketAddr,
     door: &Door,
+    packing: Packing,
 ) -> io::Result<()> {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let path = ClientPath { client, server, via: Via::Stream(number) };
@@ -95,7 +104,7 @@ async fn relay<S: AsyncRead + AsyncWrite>(
     let (reader, writer) = tokio::io::split(stream);
     let outcome = tokio::select! {
         read = read_all(reader, path, worker) => read,
-        written = write_all(writer, waiting) => written,
+        written = write_all(writer, waiting, packing) => written,
     };
     worker.tell_surely(Order::Command(Command::ClientClosed { path })).await;
     outcome
@@ -131,9 +140,14 @@ async fn read_all(mut reader: impl AsyncRead + Unpin, path: ClientPath, worker: 
 }
 
 /// Ends when the worker drops the queue.
-async fn write_all(mut writer: impl AsyncWrite + Unpin, mut waiting: mpsc::Receiver<Vec<u8>>) -> io::Result<()> {
+async fn write_all(
+    mut writer: impl AsyncWrite + Unpin,
+    mut waiting: mpsc::Receiver<Vec<u8>>,
+    packing: Packing,
+) -> io::Result<()> {
     while let Some(mut bytes) = waiting.recv().await {
-        while bytes.len() < READ_BYTES
+        while packing == Packing::Together
+            && bytes.len() < READ_BYTES
             && let Ok(more) = waiting.try_recv()
         {
             bytes.extend_from_slice(&more);
