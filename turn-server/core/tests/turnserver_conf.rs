@@ -55,7 +55,7 @@ fn matrix_docker_ansible_deploy() {
     assert_eq!((conf.min_port, conf.max_port), (49_152, 49_172));
     assert_eq!(conf.external_ips, [External { announced: ip("198.51.100.4"), local: None }]);
     assert_eq!((conf.cert.as_deref(), conf.pkey.as_deref()), (Some("/fullchain.pem"), Some("/privkey.pem")));
-    assert_eq!((conf.log_file.as_deref(), conf.pidfile.as_deref()), (Some("stdout"), Some("/var/tmp/turnserver.pid")));
+    assert_eq!((conf.log.file.as_deref(), conf.pidfile.as_deref()), (Some("stdout"), Some("/var/tmp/turnserver.pid")));
     assert_eq!((conf.userdb.as_deref(), conf.prometheus.enabled), (Some("/dev/null"), false));
     assert_eq!(conf.denied_peers.last(), Some(&range("fe80::-febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff")));
     assert_eq!(
@@ -82,7 +82,7 @@ fn jitsi_meet() {
     // jitsi/jitsi-meet, doc/debian/jitsi-meet-turn/turnserver.conf
     let reading = read(JITSI);
     let conf = &reading.conf;
-    assert!(conf.use_auth_secret && conf.no_tcp && conf.syslog && conf.no_multicast_peers);
+    assert!(conf.use_auth_secret && conf.no_tcp && conf.log.syslog && conf.no_multicast_peers);
     assert_eq!((conf.listening_port, conf.tls_listening_port), (3_478, 5_349));
     assert!(conf.cipher_list.as_deref().unwrap().starts_with("ECDHE-ECDSA-AES128-GCM-SHA256:"));
     assert_eq!((conf.realm.as_deref(), conf.denied_peers.len()), (Some("meet.example.org"), 3));
@@ -106,7 +106,7 @@ fn bigbluebutton() {
     );
     assert_eq!(conf.external_ips, [External { announced: ip("198.51.100.7"), local: Some(ip("10.0.0.7")) }]);
     assert_eq!((conf.tls_listening_port, conf.min_port, conf.max_port), (443, 32_769, 65_535));
-    assert!(conf.fingerprint && conf.lt_cred_mech && conf.use_auth_secret && conf.verbose && conf.simple_log);
+    assert!(conf.fingerprint && conf.lt_cred_mech && conf.use_auth_secret && conf.log.verbose && conf.log.simple_log);
     assert_eq!(
         (conf.proc_user.as_deref(), conf.allowed_peers.as_slice()),
         (Some("turnserver"), [range("10.0.0.7")].as_slice())
@@ -164,7 +164,7 @@ fn yunohost() {
     let reading = read(YUNOHOST);
     let conf = &reading.conf;
     assert_eq!((conf.tls_listening_port, conf.alt_tls_listening_port), (5_349, 5_350));
-    assert!(conf.verbose && conf.no_stdout_log && conf.use_auth_secret);
+    assert!(conf.log.verbose && conf.log.no_stdout_log && conf.use_auth_secret);
     assert_eq!((conf.stale_nonce_s, conf.max_bps, conf.bps_capacity), (0, 3_000_000, 0));
     assert_eq!(conf.server_name.as_deref(), Some("turn.example.org"));
     assert_eq!(idle(&reading), ["no-cli", "no-ipv6"]);
@@ -201,7 +201,7 @@ fn nextcloud_talk() {
         conf.fingerprint
             && conf.use_auth_secret
             && conf.no_multicast_peers
-            && conf.log_file.as_deref() == Some("syslog")
+            && conf.log.file.as_deref() == Some("syslog")
     );
     assert_eq!((conf.total_quota, conf.bps_capacity, conf.listening_port), (0, 0, 5_349));
     assert!(reading.notes.is_empty());
@@ -244,7 +244,7 @@ fn debian_sample() {
         (Some(Hidden("host=db dbname=turn user=turn password=x".into())), Some(Hidden("y".into())))
     );
     assert_eq!(conf.aux_servers, ["192.0.2.9:33478".parse().unwrap(), "[2001:db8::9]:33478".parse().unwrap()]);
-    assert!(conf.stun_only && conf.no_stun && conf.no_tls && conf.allow_loopback_peers && conf.very_verbose);
+    assert!(conf.stun_only && conf.no_stun && conf.no_tls && conf.allow_loopback_peers && conf.log.very_verbose);
     assert_eq!(conf.proc_group.as_deref(), Some("turnserver"));
     assert_eq!(idle(&reading), ["syslog-facility"]);
 }
@@ -262,7 +262,7 @@ fn element_server_suite_with_the_mistakes_that_people_make() {
         denied-peer-ip=10.0.0.0-10.255.255.255\nserver-name=\"half\n",
     );
     let conf = &reading.conf;
-    assert_eq!((conf.user_quota, conf.max_port, conf.log_file.as_deref(), conf.no_tls), (0, 65_535, None, false));
+    assert_eq!((conf.user_quota, conf.max_port, conf.log.file.as_deref(), conf.no_tls), (0, 65_535, None, false));
     assert_eq!((conf.server_name.as_deref(), conf.no_software_attribute), (Some("half"), true));
     let said: Vec<String> = reading.notes.iter().map(ToString::to_string).collect();
     assert_eq!(
@@ -323,7 +323,7 @@ fn the_command_line_overrides_the_file_and_adds_to_its_lists() {
     assert_eq!((conf.realm.as_deref(), conf.listening_port, conf.min_port), (Some("line"), 2, 5));
     assert_eq!((conf.listening_ips.as_slice(), conf.static_auth_secrets.len()), ([ip("127.0.0.1")].as_slice(), 2));
     // A space before an optional value leaves it at its default, as getopt has it.
-    assert_eq!((conf.no_tcp, conf.verbose, conf.stale_nonce_s, conf.users.len()), (false, true, 600, 1));
+    assert_eq!((conf.no_tcp, conf.log.verbose, conf.stale_nonce_s, conf.users.len()), (false, true, 600, 1));
     assert!(conf.lt_cred_mech && conf.no_auth);
     let said: Vec<String> = reading.notes.iter().map(ToString::to_string).collect();
     assert_eq!(said, ["--10 is no option of ours", "--frobnicate is no option of ours"]);
@@ -350,6 +350,6 @@ fn every_acting_option_stands_in_a_file_above_and_changes_something() {
         assert!(shown.contains(name) || alias.contains(&name), "{name} stands in no file");
         let values = ["=off", "", "=1", "=77", "=!", "=keep", "=192.0.2.1", "=192.0.2.1:5", "=a:b", "=f"];
         let changes = |value: &&str| read(&format!("{name}{value}\n")).conf != Conf::default();
-        assert!(values.iter().any(|value| changes(&value)), "{name} changes nothing");
+        assert!(values.iter().any(changes), "{name} changes nothing");
     }
 }

@@ -28,15 +28,15 @@ impl Write for &Syslog {
 }
 
 pub(crate) fn start(conf: &Conf) -> io::Result<()> {
-    let level = if conf.very_verbose {
+    let level = if conf.log.very_verbose {
         "trace"
-    } else if conf.verbose {
+    } else if conf.log.verbose {
         "debug"
     } else {
         "info"
     };
-    let writer = match conf.log_file.as_deref() {
-        _ if conf.syslog => syslog()?,
+    let writer = match conf.log.file.as_deref() {
+        _ if conf.log.syslog => syslog()?,
         Some("syslog") => syslog()?,
         None | Some("stdout" | "-") => BoxMakeWriter::new(io::stdout),
         Some(path) => BoxMakeWriter::new(Mutex::new(OpenOptions::new().create(true).append(true).open(path)?)),

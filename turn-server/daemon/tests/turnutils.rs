@@ -155,13 +155,21 @@ fn stunclient_and_natdiscovery_learn_their_address() {
 }
 
 #[test]
-fn a_quota_is_held_and_a_session_leaves_one_line() {
+fn a_quota_is_held_and_the_log_says_whose() {
     let server = Server::start(&format!("{USERS}user-quota=1\n"));
     let output = server
         .tool("turnutils_uclient", &["-c", "-y", "-n", "2", "-m", "2", "-u", "alice", "-w", "sesame", "127.0.0.1"]);
     assert!(String::from_utf8_lossy(&output.stdout).contains("486"));
     let line = server.wait_for("quota");
     assert!(line.contains("refused") && line.contains("alice"), "{line}");
+}
+
+#[test]
+fn a_session_leaves_one_line_when_its_connection_closes() {
+    let server = Server::start(USERS);
+    server.carries(&["-t", "-c", "-u", "alice", "-w", "sesame"]);
+    let line = server.wait_for("allocation ended");
+    assert!(line.contains("alice") && line.contains("up_packets") && line.contains("connection was closed"), "{line}");
 }
 
 #[test]

@@ -7,7 +7,7 @@
 mod options;
 mod table;
 
-pub use options::{Conf, ConfUser, External, Family, Hidden, Prometheus, ServerSocket};
+pub use options::{Conf, ConfUser, External, Family, Hidden, LogOptions, Prometheus, ServerSocket};
 
 use table::{Kind, OPTIONS, Spec};
 

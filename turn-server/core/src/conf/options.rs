@@ -51,6 +51,17 @@ impl Default for Prometheus {
     }
 }
 
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogOptions {
+    /// A path, `stdout`, `-` or `syslog`.
+    pub file: Option<String>,
+    pub simple_log: bool,
+    pub no_stdout_log: bool,
+    pub syslog: bool,
+    pub verbose: bool,
+    pub very_verbose: bool,
+}
+
 /// `aux-server`.
 pub type ServerSocket = SocketAddr;
 
@@ -107,12 +118,7 @@ pub struct Conf {
     pub no_stun: bool,
     pub default_family: Family,
     pub no_software_attribute: bool,
-    pub log_file: Option<String>,
-    pub simple_log: bool,
-    pub no_stdout_log: bool,
-    pub syslog: bool,
-    pub verbose: bool,
-    pub very_verbose: bool,
+    pub log: LogOptions,
     pub pidfile: Option<String>,
     pub proc_user: Option<String>,
     pub proc_group: Option<String>,
@@ -172,12 +178,7 @@ impl Default for Conf {
             no_stun: false,
             default_family: Family::V4,
             no_software_attribute: false,
-            log_file: None,
-            simple_log: false,
-            no_stdout_log: false,
-            syslog: false,
-            verbose: false,
-            very_verbose: false,
+            log: LogOptions::default(),
             pidfile: None,
             proc_user: None,
             proc_group: None,

@@ -36,11 +36,7 @@ pub(super) enum Kind {
 
 impl Kind {
     pub(super) const fn needs_value(&self) -> bool {
-        match self {
-            Self::Flag(_) | Self::StaleNonce | Self::KeepFamily => false,
-            Self::Nothing(_) => false,
-            _ => true,
-        }
+        !matches!(self, Self::Flag(_) | Self::StaleNonce | Self::KeepFamily | Self::Nothing(_))
     }
 
     pub(super) fn apply(&self, conf: &mut Conf, value: &str) -> Result<(), Remark> {
@@ -219,12 +215,12 @@ pub(super) static OPTIONS: &[Spec] = &[
     spec("pkey-pwd", Kind::Secret(|c| &mut c.pkey_pwd)),
     spec("cipher-list", Kind::Text(|c| &mut c.cipher_list)),
     // process and logs
-    short('l', "log-file", Kind::Text(|c| &mut c.log_file)),
-    spec("simple-log", Kind::Flag(|c| &mut c.simple_log)),
-    spec("no-stdout-log", Kind::Flag(|c| &mut c.no_stdout_log)),
-    spec("syslog", Kind::Flag(|c| &mut c.syslog)),
-    short('v', "verbose", Kind::Flag(|c| &mut c.verbose)),
-    short('V', "Verbose", Kind::Flag(|c| &mut c.very_verbose)),
+    short('l', "log-file", Kind::Text(|c| &mut c.log.file)),
+    spec("simple-log", Kind::Flag(|c| &mut c.log.simple_log)),
+    spec("no-stdout-log", Kind::Flag(|c| &mut c.log.no_stdout_log)),
+    spec("syslog", Kind::Flag(|c| &mut c.log.syslog)),
+    short('v', "verbose", Kind::Flag(|c| &mut c.log.verbose)),
+    short('V', "Verbose", Kind::Flag(|c| &mut c.log.very_verbose)),
     spec("pidfile", Kind::Text(|c| &mut c.pidfile)),
     spec("proc-user", Kind::Text(|c| &mut c.proc_user)),
     spec("proc-group", Kind::Text(|c| &mut c.proc_group)),
