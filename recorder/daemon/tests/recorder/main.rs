@@ -6,4 +6,5 @@ mod refusals;
 mod rig;
 mod sfu;
 mod sound;
+mod stopped;
 mod two_channels;
