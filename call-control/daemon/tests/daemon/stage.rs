@@ -118,6 +118,10 @@ impl Stage {
     pub fn drain(&self) {
         self.switch.drain();
     }
+    /// As SIGHUP does: the configuration is read again, and what it names.
+    pub fn reload(&self) {
+        self.switch.reload(ConfigFile::parse("test.toml", &self.config, []).unwrap());
+    }
     pub fn stop(&self) {
         self.switch.stop();
     }
