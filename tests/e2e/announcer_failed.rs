@@ -1,6 +1,6 @@
 //! A party whom announcements cannot reach: there is no recording of that party, and everybody is told so.
 use offhook_tests::api::Api;
-use offhook_tests::browser::{css, says};
+use offhook_tests::browser::{css, says, text};
 use offhook_tests::stack::Plan;
 use offhook_tests::wait::{self, secs};
 use offhook_tests::{Softphone, Stack};
@@ -33,6 +33,7 @@ fn nothing_is_recorded_and_nobody_beeps_when_the_notice_cannot_be_heard() {
     let mut bob = Softphone::sign_in(&stack, "Bob", 620);
     bob.before_each_page(WITHOUT_ANNOUNCER);
     bob.reload();
+    bob.wait_for(&text("Connected"), secs(15));
     alice.dial("102");
     bob.answer();
     alice.wait_active();

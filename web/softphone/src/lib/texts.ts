@@ -230,7 +230,8 @@ const causes: Record<HangupCause, (end: End) => string> = {
   congestion: () => "The telephone network is overloaded. Try again in a few minutes.",
   redirected: ({ who }) => `${who} has moved to another number. Forwarded numbers are not followed.`,
   media_incompatible: ({ who }) => `${who} and this phone have no sound format in common.`,
-  offline: ({ who }) => `${who} is not signed in anywhere.`,
+  offline: ({ outgoing, who }) =>
+    outgoing ? `${who} is not signed in anywhere.` : `Missed call from ${who}.`,
   media_lost: () => "The sound was interrupted and did not come back.",
   client_gone: () => "The call ended because the phone page was away for too long.",
   node_lost: () => "The call ended because a server failed. Please call again.",
