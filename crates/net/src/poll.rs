@@ -1,7 +1,7 @@
 //! Waiting: sockets, a waker for command queues, and a deadline.
 use crate::ffi::epoll;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +51,13 @@ pub struct Poller {
     epoll: OwnedFd,
     wake: Arc<OwnedFd>,
     events: Box<[libc::epoll_event]>,
+}
+
+/// Itself readable while a socket in it is: one poller can wait for another.
+impl AsFd for Poller {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
 }
 
 impl Poller {

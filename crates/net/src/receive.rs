@@ -85,10 +85,54 @@ impl ReceiveBatch {
         self.slots.len()
     }
 
-    pub(crate) fn fill(&mut self, fd: BorrowedFd<'_>) -> io::Result<usize> {
+    /// Places that [`crate::UdpSocket::receive_more`] can still fill.
+    pub const fn room(&self) -> usize {
+        self.slots.len() - self.count
+    }
+
+    /// Forgets what was received.
+    pub const fn clear(&mut self) {
         self.count = 0;
-        self.count = arrays::receive(fd, &mut self.headers, &mut self.storage, self.shape, &mut self.slots)?;
-        Ok(self.count)
+    }
+
+    /// The datagram at a place, counted from the last [`Self::clear`].
+    pub fn framed_at(&mut self, place: usize) -> Option<Framed<'_>> {
+        let slot = self.slots.get(..self.count)?.get(place)?;
+        let stride = self.shape.stride();
+        Some(Framed {
+            from: slot.name.get()?,
+            local: slot.control.local(),
+            frame: self.storage.get_mut(place * stride..(place + 1) * stride)?,
+            payload: self.shape.payload(slot.length),
+            truncated: slot.truncated,
+        })
+    }
+
+    /// Bytes of the frame at a place.
+    pub fn bytes_at(&self, place: usize, range: Range<usize>) -> Option<&[u8]> {
+        let stride = self.shape.stride();
+        self.storage.get(place * stride..(place + 1) * stride)?.get(range)
+    }
+
+    /// Adds up to `limit` datagrams behind those already there.
+    pub(crate) fn fill(&mut self, fd: BorrowedFd<'_>, limit: usize) -> io::Result<usize> {
+        let places = self.count..(self.count + limit).min(self.slots.len());
+        let Some(slots) = self.slots.get_mut(places.clone()) else { return Ok(0) };
+        let storage = self.storage.get_mut(places.start * self.shape.stride()..).unwrap_or_default();
+        let count = arrays::receive(fd, &mut self.headers, storage, self.shape, slots)?;
+        self.count += count;
+        Ok(count)
+    }
+
+    /// Adds one datagram, whose local address is not told: half the price of a batch of one.
+    pub(crate) fn fill_one(&mut self, fd: BorrowedFd<'_>) -> io::Result<usize> {
+        let stride = self.shape.stride();
+        let frame = self.storage.get_mut(self.count * stride..(self.count + 1) * stride);
+        let piece = frame.and_then(|frame| frame.get_mut(self.shape.payload(self.shape.size)));
+        let (Some(slot), Some(piece)) = (self.slots.get_mut(self.count), piece) else { return Ok(0) };
+        let count = usize::from(arrays::receive_one(fd, slot, piece)?);
+        self.count += count;
+        Ok(count)
     }
 
     /// The datagrams of the last receive, in order of arrival.

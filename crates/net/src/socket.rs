@@ -1,5 +1,5 @@
 //! A non-blocking UDP socket with large buffers.
-use crate::address::is_wildcard;
+use crate::address::{RawAddress, is_wildcard};
 use crate::ffi::{arrays, options};
 use crate::receive::ReceiveBatch;
 use crate::send::{Datagram, SendBatch, Sent};
@@ -101,7 +101,17 @@ impl UdpSocket {
 
     /// Takes what has arrived, up to the batch's capacity. 0 when nothing waits.
     pub fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<usize> {
-        batch.fill(self.fd.as_fd())
+        batch.clear();
+        batch.fill(self.fd.as_fd(), batch.capacity())
+    }
+
+    /// Takes up to `limit` datagrams, behind those that the batch holds already: several sockets' in one batch.
+    pub fn receive_more(&self, batch: &mut ReceiveBatch, limit: usize) -> io::Result<usize> {
+        if limit == 1 && !is_wildcard(self.local.ip()) {
+            batch.fill_one(self.fd.as_fd())
+        } else {
+            batch.fill(self.fd.as_fd(), limit)
+        }
     }
 
     /// The oldest ICMP error that nobody has taken, for sockets that keep them.
@@ -112,6 +122,16 @@ impl UdpSocket {
     /// Whether packets leave with the DF bit, and are refused when they are too long for it.
     pub fn set_dont_fragment(&self, on: bool) -> io::Result<()> {
         options::set_dont_fragment(self.fd.as_fd(), self.local.is_ipv6(), on)
+    }
+
+    /// Sends one datagram from the bound address.
+    ///
+    /// # Errors
+    /// The kernel had no room or no route, or an ICMP error waited for the next send to this peer.
+    pub fn send_one(&self, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+        let mut name = RawAddress::EMPTY;
+        let length = name.set(to);
+        arrays::send_one(self.fd.as_fd(), &name, length, bytes)
     }
 
     /// Sends all datagrams, those to one destination in as few system calls as the kernel allows.

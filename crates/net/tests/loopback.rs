@@ -176,3 +176,41 @@ fn a_closed_port_is_told_to_the_socket_that_keeps_errors() {
         socket.set_dont_fragment(false).unwrap();
     }
 }
+
+#[test]
+fn several_sockets_datagrams_lie_in_one_batch_in_the_order_they_were_taken() {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let (sender, sockets) = (bind(address), [bind(address), bind(address), bind(address)]);
+        for (index, socket) in sockets.iter().enumerate() {
+            for number in 0..3 {
+                sender.send_one(socket.local_address(), &[index as u8, number]).unwrap();
+            }
+        }
+        let mut batch = ReceiveBatch::with_room(5, 64, 4, 2);
+        batch.clear();
+        assert_eq!(sockets[0].receive_more(&mut batch, 1).unwrap(), 1);
+        assert_eq!(sockets[1].receive_more(&mut batch, 2).unwrap(), 2);
+        assert_eq!(sockets[2].receive_more(&mut batch, 9).unwrap(), 2);
+        assert_eq!((batch.room(), sockets[0].receive_more(&mut batch, 1).unwrap()), (0, 0));
+        let seen: Vec<Vec<u8>> = (0..5)
+            .map(|place| {
+                let framed = batch.framed_at(place).unwrap();
+                assert_eq!((framed.from, framed.payload.clone()), (sender.local_address(), 4..6));
+                framed.frame[3] = 9;
+                batch.bytes_at(place, 3..6).unwrap().to_vec()
+            })
+            .collect();
+        assert_eq!(seen, [[9, 0, 0], [9, 1, 0], [9, 1, 1], [9, 2, 0], [9, 2, 1]]);
+        assert!(batch.framed_at(5).is_none());
+    }
+}
+
+#[test]
+fn a_single_datagram_that_is_too_long_is_marked() {
+    let (sender, receiver) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
+    sender.send_one(receiver.local_address(), &[1; 65]).unwrap();
+    let mut batch = ReceiveBatch::new(2, 64);
+    assert_eq!(receiver.receive_more(&mut batch, 1).unwrap(), 1);
+    assert!(batch.framed_at(0).unwrap().truncated);
+    assert_eq!(receiver.receive_more(&mut batch, 1).unwrap(), 0);
+}

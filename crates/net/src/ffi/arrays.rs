@@ -215,7 +215,7 @@ pub fn receive(
     let capacity = slots.len().min(headers.headers.len()).min(storage.len() / shape.stride());
     let pieces = storage.chunks_exact_mut(shape.stride()).filter_map(|chunk| chunk.get_mut(shape.payload(size)));
     for (((header, vector), slot), piece) in
-        headers.headers.iter_mut().zip(headers.vectors.iter_mut()).zip(slots.iter_mut()).zip(pieces)
+        headers.headers.iter_mut().zip(headers.vectors.iter_mut()).zip(slots.iter_mut()).zip(pieces).take(capacity)
     {
         *vector = libc::iovec { iov_base: piece.as_mut_ptr().cast(), iov_len: piece.len() };
         let h = &mut header.msg_hdr;
@@ -251,4 +251,48 @@ pub fn receive(
         slot.control.used = header.msg_hdr.msg_controllen.min(CONTROL_BYTES);
     }
     Ok(count)
+}
+
+/// Receives one datagram into `slot` and `piece`; `false` when none waits. The local address stays unknown.
+pub fn receive_one(fd: BorrowedFd<'_>, slot: &mut crate::receive::Slot, piece: &mut [u8]) -> io::Result<bool> {
+    let mut name_length = RawAddress::CAPACITY;
+    // SAFETY: name and piece are borrowed mutably through the call, and their lengths are theirs.
+    let length = unsafe {
+        libc::recvfrom(
+            fd.as_raw_fd(),
+            piece.as_mut_ptr().cast(),
+            piece.len(),
+            // With MSG_TRUNC the length is the datagram's, whatever room there was.
+            libc::MSG_DONTWAIT | libc::MSG_TRUNC,
+            (&raw mut slot.name).cast(),
+            &raw mut name_length,
+        )
+    };
+    if length < 0 {
+        return match io::Error::last_os_error() {
+            e if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(false),
+            e => Err(e),
+        };
+    }
+    let length = length as usize;
+    slot.length = length.min(piece.len());
+    slot.truncated = length > piece.len();
+    slot.control.clear();
+    Ok(true)
+}
+
+/// Sends one datagram.
+pub fn send_one(fd: BorrowedFd<'_>, name: &RawAddress, name_length: u32, bytes: &[u8]) -> io::Result<()> {
+    // SAFETY: name and bytes are borrowed through the call, and their lengths are theirs.
+    let sent = unsafe {
+        libc::sendto(
+            fd.as_raw_fd(),
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            libc::MSG_NOSIGNAL,
+            (&raw const *name).cast(),
+            name_length,
+        )
+    };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
