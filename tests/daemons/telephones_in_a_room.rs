@@ -36,6 +36,7 @@ impl Meeting {
             boot: BootId::parse("boot-sfu").unwrap(),
             bus: world.bus.clone(),
             taps: offhook_link::TapForm::Network,
+            hosts: None,
             lifecycle: switch.lifecycle(),
             metrics: Metrics::new(),
             data_dir: folder.path().to_owned(),

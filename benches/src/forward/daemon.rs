@@ -50,6 +50,7 @@ impl Ours {
             boot: BootId::parse("bench")?,
             bus: bus.clone(),
             taps: TapForm::InProcess(InProcessTaps::default()),
+            hosts: None,
             lifecycle: switch.lifecycle(),
             metrics: Metrics::new(),
             data_dir: data.path().to_owned(),

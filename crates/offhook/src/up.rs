@@ -12,6 +12,7 @@ pub fn up(path: Option<&Path>, dev: bool) -> Result<ExitCode> {
     let bus = Bus::in_process(&config.bus()?.cluster).context("bus.cluster")?;
     let taps = TapForm::InProcess(InProcessTaps::default());
     let mut process = Process::new(config, health_port(None), dev)?;
+    process.share_threads();
     process.add::<offhook_sfu::SfuDaemon>(&bus, &taps)?;
     process.add::<offhook_sip::SipGateway>(&bus, &taps)?;
     process.add::<offhook_recorder::Recorder>(&bus, &taps)?;

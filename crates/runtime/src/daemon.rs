@@ -4,7 +4,7 @@ use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
 use offhook_bus::Bus;
 use offhook_contract::{BootId, DaemonKind, NodeId};
-use offhook_link::TapForm;
+use offhook_link::{HostThreads, TapForm};
 use std::future::Future;
 use std::path::PathBuf;
 
@@ -29,6 +29,8 @@ pub struct Deps {
     pub bus: Bus,
     /// How Taps travel: between machines, or inside this process.
     pub taps: TapForm,
+    /// Media threads of this process that host other daemons' sockets; `None` where every daemon is a process.
+    pub hosts: Option<HostThreads>,
     pub lifecycle: Lifecycle,
     pub metrics: Metrics,
     /// The daemon's own directory; exists, readable by its owner only.

@@ -9,7 +9,7 @@ use crate::shown::show_full_addresses;
 use crate::supervisor::{End, Slot, supervise};
 use offhook_bus::Bus;
 use offhook_contract::DaemonKind;
-use offhook_link::TapForm;
+use offhook_link::{HostThreads, TapForm};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -58,6 +58,7 @@ pub struct Process {
     health_listen: Vec<SocketAddr>,
     drain_timeout: Duration,
     dev: bool,
+    hosts: Option<HostThreads>,
 }
 
 struct Member {
@@ -91,7 +92,13 @@ impl Process {
             health_listen,
             drain_timeout: settings.drain_timeout(),
             dev,
+            hosts: None,
         })
+    }
+
+    /// The daemons added from now on may host each other's sockets in one thread.
+    pub fn share_threads(&mut self) {
+        self.hosts = Some(HostThreads::default());
     }
 
     /// The process's own runtime, which outlives every daemon: the bus connection lives here.
@@ -112,6 +119,7 @@ impl Process {
             lifecycle: lifecycle.clone(),
             bus: bus.clone(),
             taps: taps.clone(),
+            hosts: self.hosts.clone(),
             metrics: self.metrics.for_daemon(D::KIND.as_str()),
             dev: self.dev,
         };

@@ -5,7 +5,7 @@ use crate::identity;
 use crate::lifecycle::{Lifecycle, LifecycleSwitch};
 use crate::metrics::Metrics;
 use offhook_bus::Bus;
-use offhook_link::TapForm;
+use offhook_link::{HostThreads, TapForm};
 use std::collections::VecDeque;
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::AssertUnwindSafe;
@@ -25,6 +25,7 @@ pub(crate) struct Slot {
     pub(crate) lifecycle: Lifecycle,
     pub(crate) bus: Bus,
     pub(crate) taps: TapForm,
+    pub(crate) hosts: Option<HostThreads>,
     pub(crate) metrics: Metrics,
     pub(crate) dev: bool,
 }
@@ -108,6 +109,7 @@ fn run_once<D: Daemon>(slot: &Slot) -> Result<(), String> {
         boot: identity::new_boot(),
         bus: slot.bus.clone(),
         taps: slot.taps.clone(),
+        hosts: slot.hosts.clone(),
         lifecycle: slot.lifecycle.clone(),
         metrics: slot.metrics.clone(),
         data_dir,

@@ -59,7 +59,8 @@ impl Daemon for SfuDaemon {
         };
         let taps = deps.taps.host(host).await.map_err(|e| StartError::new("open the Tap listener", e))?;
         let capacity = u32::try_from(config.legs_max * config.threads.len()).unwrap_or(u32::MAX);
-        let parts = Parts { config, clock, boot: deps.boot.clone(), dtls, prompts, hold, taps };
+        let parts =
+            Parts { config, clock, boot: deps.boot.clone(), dtls, prompts, hold, taps, hosts: deps.hosts.clone() };
         let (engine, outputs) = Engine::start(parts).map_err(|e| StartError::new("start the media threads", e))?;
         let outbox = Outbox::open(&deps.data_dir.join("outbox.redb"), &deps.bus)
             .await

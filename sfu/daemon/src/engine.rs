@@ -11,7 +11,7 @@ use offhook_contract::{
     BootId, CodecName, Context, ErrorCode, HangupCause, LinkOffer, LinkProfile, RecordingId, RequestError, RoomId,
     UnixMs,
 };
-use offhook_link::{TapHub, TapSubject, generate_link_key, srtp_key};
+use offhook_link::{HostThreads, TapHub, TapSubject, generate_link_key, srtp_key};
 use offhook_media::EncodedPrompt;
 use offhook_runtime::config::Net;
 use offhook_sfu_core::{
@@ -19,7 +19,7 @@ use offhook_sfu_core::{
 };
 use offhook_wire_sdp::webrtc::IceCredentials;
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -72,6 +72,8 @@ pub struct Parts {
     pub prompts: Prompts,
     pub hold: Arc<EncodedPrompt>,
     pub taps: TapHub,
+    /// Told of the media threads, which take guests in.
+    pub hosts: Option<HostThreads>,
 }
 
 impl Engine {
@@ -84,11 +86,15 @@ impl Engine {
             legs_max: parts.config.legs_max,
             ..ShardOptions::new(Arc::clone(&parts.hold), u64::from_ne_bytes(seed))
         };
+        let locals: Vec<IpAddr> = parts.config.net.public_addresses.iter().map(|address| address.local).collect();
         let start = |(index, plan): (usize, &crate::config::ThreadPlan)| {
             let name = format!("sfu-media-{index}");
-            MediaThread::start(name, &plan.listen, options.clone(), parts.clock, sender.clone())
+            MediaThread::start(name, (&plan.listen, &locals), options.clone(), parts.clock, sender.clone())
         };
         let threads = parts.config.threads.iter().enumerate().map(start).collect::<Result<Vec<_>, _>>()?;
+        if let Some(hosts) = &parts.hosts {
+            hosts.publish(threads.iter().map(|thread| thread.host.clone()).collect());
+        }
         let Parts { config, clock, boot, dtls, prompts, taps, .. } = parts;
         let state = Mutex::default();
         Ok((Self { threads, net: config.net, clock, boot, dtls, prompts, taps, state }, receiver))

@@ -8,6 +8,7 @@ mod config;
 mod daemon;
 mod dtls;
 mod engine;
+mod guest;
 mod media;
 mod metrics;
 mod news;

@@ -1,11 +1,13 @@
 //! A media thread: waits, reads everything, lets the shard work, sends everything. No lock, log or allocation per packet.
 use crate::clock::MediaClock;
+use crate::guest::{GUEST, GuestRoom};
 use crate::outputs::OutputSender;
 use crate::stats::{SharedStats, Snapshot, SocketCounts};
 use offhook_contract::{HangupCause, RequestError};
+use offhook_link::{Guest, HostThread};
 use offhook_net::{BindError, Datagram, Poller, Ready, ReceiveBatch, SendBatch, UdpOptions, UdpSocket, Waker};
 use offhook_sfu_core::{Command, CommandError, MediaNs, Output, Reply, Shard, ShardOptions, Transmit};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
@@ -35,6 +37,8 @@ pub struct MediaThread {
     waker: Waker,
     pub addresses: Vec<SocketAddr>,
     pub stats: SharedStats,
+    /// Where a relaying thread of this process may move in.
+    pub host: HostThread,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -69,9 +73,10 @@ impl From<AskError> for RequestError {
 }
 
 impl MediaThread {
+    /// `locals`: addresses of this machine behind a wildcard.
     pub fn start(
         name: String,
-        listen: &[SocketAddr],
+        (listen, locals): (&[SocketAddr], &[IpAddr]),
         options: ShardOptions,
         clock: MediaClock,
         outputs: OutputSender,
@@ -83,7 +88,10 @@ impl MediaThread {
             poller.add(socket, token)?;
         }
         let waker = poller.waker();
-        let addresses = sockets.iter().map(UdpSocket::local_address).collect();
+        let addresses: Vec<SocketAddr> = sockets.iter().map(UdpSocket::local_address).collect();
+        let at_the_door = poller.waker();
+        let (host, door) = HostThread::open(move || at_the_door.wake());
+        let guests = GuestRoom::new(door, &addresses, locals);
         let (orders, inbox) = sync_channel(COMMANDS);
         let stats = SharedStats::default();
         let shared = stats.clone();
@@ -101,10 +109,11 @@ impl MediaThread {
                 stats: shared,
                 counts: SocketCounts::default(),
                 stats_due: MediaNs(0),
+                guests,
             }
             .run();
         })?;
-        Ok(Self { orders, waker, addresses, stats, thread: Some(thread) })
+        Ok(Self { orders, waker, addresses, stats, host, thread: Some(thread) })
     }
 
     /// Has the shard carry a command out.
@@ -144,6 +153,7 @@ struct Worker {
     stats: SharedStats,
     counts: SocketCounts,
     stats_due: MediaNs,
+    guests: GuestRoom,
 }
 
 impl Worker {
@@ -157,8 +167,17 @@ impl Worker {
             if ready.woken() && !self.obey() {
                 return self.end();
             }
+            let mut guest_is_ready = false;
             for token in ready.tokens() {
-                self.read(*token as usize);
+                match *token {
+                    GUEST => guest_is_ready = true,
+                    socket => self.read(socket as usize),
+                }
+            }
+            if (guest_is_ready || self.guests.due_in().is_some_and(|due| due.is_zero()))
+                && !self.guests.work(&self.poller, &mut self.shard, self.clock)
+            {
+                self.shard.counters_mut().panics += 1;
             }
             let now = self.clock.now();
             if self.shard.poll_timeout().is_some_and(|due| due <= now) {
@@ -174,12 +193,13 @@ impl Worker {
         }
     }
 
-    fn wait_for(&self) -> Option<Duration> {
+    fn wait_for(&mut self) -> Option<Duration> {
         let now = self.clock.now();
         // News that found the queue full, and counters that changed, are told soon.
         let soon = self.stats_due.0.saturating_add(STATS_EVERY.as_nanos() as u64 * 10);
         let due = self.shard.poll_timeout().map_or(soon, |due| due.0.min(soon));
-        Some(Duration::from_nanos(due.saturating_sub(now.0)))
+        let own = Duration::from_nanos(due.saturating_sub(now.0));
+        Some(self.guests.due_in().map_or(own, |guests| guests.min(own)))
     }
 
     /// Carries out what was ordered; `false` when the thread shall end.
@@ -199,6 +219,7 @@ impl Worker {
             }
         }
         self.stats_due = MediaNs(0);
+        self.guests.open_door(&self.poller);
         true
     }
 
@@ -226,7 +247,7 @@ impl Worker {
                     shard.quarantine(now, from, data);
                 }
                 if shard.transmits().len() >= FLUSH_AT {
-                    flush(shard, &self.sockets, &mut self.send, &mut self.counts);
+                    flush(shard, &self.sockets, self.guests.guest(), &mut self.send, &mut self.counts);
                 }
             }
             if count < self.receive.capacity() {
@@ -236,7 +257,7 @@ impl Worker {
     }
 
     fn flush(&mut self) {
-        flush(&mut self.shard, &self.sockets, &mut self.send, &mut self.counts);
+        flush(&mut self.shard, &self.sockets, self.guests.guest(), &mut self.send, &mut self.counts);
     }
 
     fn tell(&mut self) {
@@ -272,24 +293,41 @@ impl Worker {
         let now = self.clock.now();
         let _ = self.shard.handle_command(now, Command::EndAll { cause: HangupCause::Drained });
         self.flush();
+        self.guests.close(&self.poller);
         self.tell();
     }
 }
 
-fn flush(shard: &mut Shard, sockets: &[UdpSocket], batch: &mut SendBatch, counts: &mut SocketCounts) {
+/// Sends what the shard has, but for what the guest takes.
+fn flush(
+    shard: &mut Shard,
+    sockets: &[UdpSocket],
+    mut guest: Option<&mut (dyn Guest + 'static)>,
+    batch: &mut SendBatch,
+    counts: &mut SocketCounts,
+) {
     if shard.transmits().len() == 0 {
         return;
     }
+    let mut goes_out = |socket: &UdpSocket, transmit: &Transmit<'_>| {
+        let bound = socket.local_address();
+        let from = SocketAddr::new(transmit.path.local.unwrap_or(bound.ip()), bound.port());
+        guest.as_mut().is_none_or(|guest| !guest.hand_over(from, transmit.path.remote, transmit.bytes))
+    };
     match sockets {
-        [socket] => send(socket, batch, counts, shard.transmits()),
+        [socket] => send(socket, batch, counts, shard.transmits().filter(|transmit| goes_out(socket, transmit))),
         _ => {
             for (index, socket) in sockets.iter().enumerate() {
                 let own = |transmit: &Transmit<'_>| socket_for(sockets, transmit) == Some(index);
-                send(socket, batch, counts, shard.transmits().filter(own));
+                let transmits = shard.transmits().filter(own);
+                send(socket, batch, counts, transmits.filter(|transmit| goes_out(socket, transmit)));
             }
         }
     }
     shard.clear_transmits();
+    if let Some(guest) = guest {
+        guest.flush();
+    }
 }
 
 fn send<'a>(

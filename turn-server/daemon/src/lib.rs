@@ -11,6 +11,7 @@ mod metrics;
 mod plan;
 mod quota;
 mod server;
+mod sockets;
 mod stream;
 mod tls;
 mod worker;

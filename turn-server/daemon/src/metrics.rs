@@ -58,11 +58,13 @@ fn page(snapshots: &[SharedSnapshot]) -> String {
         let value: u64 = taken.iter().map(|one| of_name(&one.counters)).sum();
         let _ = writeln!(text, "# TYPE offhook_turn_{name}_total counter\noffhook_turn_{name}_total {value}");
     }
-    let refused: u64 = taken.iter().map(|one| one.refused_datagrams).sum();
-    let _ = writeln!(
-        text,
-        "# TYPE offhook_turn_refused_datagrams_total counter\noffhook_turn_refused_datagrams_total {refused}"
-    );
+    let sockets = [
+        ("refused_datagrams", taken.iter().map(|one| one.refused_datagrams).sum::<u64>()),
+        ("handed_over_datagrams", taken.iter().map(|one| one.handed_over).sum()),
+    ];
+    for (name, value) in sockets {
+        let _ = writeln!(text, "# TYPE offhook_turn_{name}_total counter\noffhook_turn_{name}_total {value}");
+    }
     text
 }
 

@@ -3,7 +3,8 @@ use crate::plan::Plan;
 use crate::quota::SharedLedger;
 use crate::stream::{Door, accept};
 use crate::tls::{Certificate, TlsError};
-use crate::worker::{Order, SharedSnapshot, Snapshot, Worker};
+use crate::worker::{Order, Parts, SharedSnapshot, Snapshot, live};
+use offhook_link::{HostThread, HostThreads};
 use offhook_net::{BindError, Poller, UdpOptions, UdpSocket, Waker};
 use offhook_turn_core::{Command, Output, Shard, ShardOptions};
 use std::net::SocketAddr;
@@ -11,11 +12,14 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 /// Orders waiting for a thread.
 const ORDERS: usize = 4_096;
 /// Lines waiting to be written.
 const NEWS: usize = 4_096;
+/// How long media threads of the same process may take to appear.
+const HOSTS_WITHIN: Duration = Duration::from_secs(5);
 /// Of one thread; a slab of this many is a few dozen MiB.
 const ALLOCATIONS_MAX: usize = 65_535;
 
@@ -75,7 +79,8 @@ pub struct Server {
     certificate: Option<Arc<Certificate>>,
     udp: Vec<SocketAddr>,
     tcp: Vec<SocketAddr>,
-    accepting: Vec<tokio::task::JoinHandle<()>>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+    lost: watch::Sender<bool>,
 }
 
 impl Server {
@@ -84,6 +89,24 @@ impl Server {
     /// # Errors
     /// An address that is taken, a certificate that cannot be read.
     pub async fn start(plan: Plan) -> Result<(Self, Receiver<Output>), StartError> {
+        Self::start_among(plan, None).await
+    }
+
+    /// The same; each thread becomes the guest of one of `hosts`, as soon as there are any, and again after they were
+    /// others.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_among(
+        mut plan: Plan,
+        hosts: Option<HostThreads>,
+    ) -> Result<(Self, Receiver<Output>), StartError> {
+        let mut hosts = hosts.map(|hosts| hosts.watch());
+        if let Some(hosts) = &mut hosts
+            && let Ok(Ok(found)) = tokio::time::timeout(HOSTS_WITHIN, hosts.wait_for(|found| !found.is_empty())).await
+        {
+            plan.threads = found.len();
+        }
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(StartError::Random)?;
         let ledger = SharedLedger::new(plan.limits);
@@ -96,7 +119,8 @@ impl Server {
             certificate: plan.certificate.clone().map(Certificate::load).transpose()?,
             udp: Vec::new(),
             tcp: Vec::new(),
-            accepting: Vec::new(),
+            tasks: Vec::new(),
+            lost: watch::Sender::new(false),
         };
         for index in 0..plan.threads {
             server.start_thread(&plan, index, secret, news.clone())?;
@@ -110,7 +134,10 @@ impl Server {
             let listen = |source| StartError::Listen { address: *address, source };
             let listener = TcpListener::bind(address).await.map_err(listen)?;
             server.tcp.push(listener.local_addr().map_err(listen)?);
-            server.accepting.push(tokio::spawn(accept(listener, Arc::clone(&door))));
+            server.tasks.push(tokio::spawn(accept(listener, Arc::clone(&door))));
+        }
+        if let Some(hosts) = hosts {
+            server.tasks.push(tokio::spawn(move_in(hosts, server.workers.clone())));
         }
         Ok((server, told))
     }
@@ -147,8 +174,13 @@ impl Server {
         });
         let snapshot = SharedSnapshot::default();
         self.snapshots.push(Arc::clone(&snapshot));
-        let worker = Worker { shard, listeners, poller, orders: inbox, news, snapshot, start: Instant::now() };
-        let thread = std::thread::Builder::new().name(format!("turn-{index}")).spawn(move || worker.run())?;
+        let parts = Parts { shard, listeners, poller, orders: inbox, news, snapshot, start: Instant::now() };
+        let watched = Watched(self.lost.clone());
+        let thread = std::thread::Builder::new().name(format!("turn-{index}")).spawn(move || {
+            if live(parts) {
+                watched.ended();
+            }
+        })?;
         self.threads.push(thread);
         self.workers.push(Handle { orders, waker });
         Ok(())
@@ -172,6 +204,12 @@ impl Server {
 
     pub(crate) fn snapshots(&self) -> Vec<SharedSnapshot> {
         self.snapshots.clone()
+    }
+
+    /// Ends when a relaying thread is lost: its sessions are gone, and the server is to be started again.
+    pub async fn lost(&self) {
+        // The sender lives in `self`.
+        let _ = self.lost.subscribe().wait_for(|lost| *lost).await;
     }
 
     /// New allocations are refused, running ones go on.
@@ -208,13 +246,41 @@ impl Server {
 
     /// Ends every session and every thread.
     pub async fn stop(mut self) {
-        self.accepting.drain(..).for_each(|task| task.abort());
+        self.tasks.drain(..).for_each(|task| task.abort());
         for worker in &self.workers {
             worker.tell_surely(Order::Stop).await;
         }
         for thread in self.threads.drain(..) {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
+    }
+}
+
+/// Invites every worker to a host of its own; those for whom there is none stay by themselves.
+async fn move_in(mut hosts: watch::Receiver<Vec<HostThread>>, workers: Vec<Handle>) {
+    loop {
+        let found = hosts.borrow_and_update().clone();
+        for (worker, host) in workers.iter().zip(found) {
+            worker.tell_surely(Order::Move(host)).await;
+        }
+        if hosts.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Says that a thread was lost, also when it panicked.
+struct Watched(watch::Sender<bool>);
+
+impl Watched {
+    fn ended(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.0.send_replace(true);
     }
 }
 

@@ -1,19 +1,18 @@
 //! One relaying thread: waits, reads everything, lets the shard decide, sends. No lock, log or allocation per UDP packet.
-use offhook_net::{Datagram, Poller, Ready, ReceiveBatch, SendBatch, UdpOptions, UdpSocket};
+use crate::sockets::{BATCH, DATAGRAM_BYTES, Sockets};
+use offhook_link::{Guest, Host, HostThread, NoHost, Stay};
+use offhook_net::{Poller, Ready, ReceiveBatch, UdpOptions, UdpSocket};
 use offhook_turn_core::{
-    ClientPath, Command, Counters, EndCause, Forward, Gauges, HEAD_ROOM, IcmpError, Key, Moment, Output, RelayKey,
-    Shard, TAIL_ROOM, Via,
+    ClientPath, Command, Counters, EndCause, Gauges, HEAD_ROOM, IcmpError, Key, Moment, Output, RelayKey, Shard,
+    TAIL_ROOM, Via,
 };
-use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 
-/// Datagrams of one system call, and their longest.
-const BATCH: usize = 64;
-const DATAGRAM_BYTES: usize = 4_096;
 /// Reads in a row from one listener before others get their turn.
 const ROUNDS: usize = 8;
 /// Tells relay sockets from listeners in a poller's token.
@@ -34,6 +33,8 @@ pub(crate) enum Order {
         path: ClientPath,
         message: Vec<u8>,
     },
+    /// Become the guest of a media thread.
+    Move(HostThread),
     Stop,
 }
 
@@ -43,11 +44,14 @@ pub(crate) struct Snapshot {
     pub(crate) gauges: Gauges,
     /// The kernel had no room or no route.
     pub(crate) refused_datagrams: u64,
+    /// Went to or came from a host without a socket.
+    pub(crate) handed_over: u64,
 }
 
 pub(crate) type SharedSnapshot = Arc<Mutex<Snapshot>>;
 
-pub(crate) struct Worker {
+/// What a worker is made of.
+pub(crate) struct Parts {
     pub(crate) shard: Shard,
     pub(crate) listeners: Vec<UdpSocket>,
     pub(crate) poller: Poller,
@@ -58,81 +62,113 @@ pub(crate) struct Worker {
     pub(crate) start: Instant,
 }
 
-/// What a worker's loop owns besides the shard.
-struct Sockets {
-    listeners: Vec<UdpSocket>,
-    /// By the index of their key.
-    relays: Vec<Option<(RelayKey, UdpSocket)>>,
-    streams: HashMap<u32, mpsc::Sender<Vec<u8>>>,
-    send: SendBatch,
-    refused: u64,
-}
-
-impl Worker {
-    pub(crate) fn run(self) {
-        let Self { shard, listeners, poller, orders, news, snapshot, start } = self;
-        let sockets =
-            Sockets { listeners, relays: Vec::new(), streams: HashMap::new(), send: SendBatch::new(BATCH), refused: 0 };
-        let mut running = Running {
-            shard,
-            sockets,
-            poller,
-            news,
-            start,
-            receive: ReceiveBatch::with_room(BATCH, DATAGRAM_BYTES, HEAD_ROOM, TAIL_ROOM),
-            lost_news: 0,
-        };
-        running.run(&orders, &snapshot);
-    }
-}
-
-struct Running {
+/// A shard and its sockets. Runs in a thread of its own, or as the guest of a media thread.
+pub(crate) struct Worker {
     shard: Shard,
     sockets: Sockets,
     poller: Poller,
+    ready: Ready,
+    orders: Receiver<Order>,
     news: SyncSender<Output>,
+    snapshot: SharedSnapshot,
     start: Instant,
     receive: ReceiveBatch,
     lost_news: u64,
+    stats_due: Moment,
+    clock_due: Moment,
+    /// Its own thread waits here while it is away.
+    home: SyncSender<Box<Self>>,
+    /// Where it was told to go.
+    invited: Option<HostThread>,
+    ended: bool,
 }
 
-impl Running {
-    fn run(&mut self, orders: &Receiver<Order>, snapshot: &SharedSnapshot) {
-        let mut ready = Ready::default();
-        let (mut stats_due, mut clock_due) = (Moment(0), Moment(0));
-        loop {
-            let now = self.now();
-            if now >= clock_due {
-                self.command(now, Command::SetClock { unix_s: unix_s() });
-                clock_due = now.after(CLOCK_EVERY);
+/// Runs a worker until it is told to end. `false`: it was lost at its host's.
+pub(crate) fn live(parts: Parts) -> bool {
+    let (home, returned) = sync_channel(1);
+    let mut worker = Box::new(Worker::new(parts, home));
+    while let Some(host) = worker.run_alone() {
+        host.take_in(worker);
+        match returned.recv() {
+            Ok(back) => worker = back,
+            Err(_) => return false,
+        }
+    }
+    true
+}
+
+impl Worker {
+    fn new(parts: Parts, home: SyncSender<Box<Self>>) -> Self {
+        let Parts { shard, listeners, poller, orders, news, snapshot, start } = parts;
+        Self {
+            shard,
+            sockets: Sockets::new(listeners),
+            poller,
+            ready: Ready::default(),
+            orders,
+            news,
+            snapshot,
+            start,
+            receive: ReceiveBatch::with_room(BATCH, DATAGRAM_BYTES, HEAD_ROOM, TAIL_ROOM),
+            lost_news: 0,
+            stats_due: Moment(0),
+            clock_due: Moment(0),
+            home,
+            invited: None,
+            ended: false,
+        }
+    }
+
+    /// Works until it ends or is invited elsewhere.
+    fn run_alone(&mut self) -> Option<HostThread> {
+        while !self.ended {
+            if let Some(host) = self.invited.take() {
+                return Some(host);
             }
-            if now >= stats_due {
-                let taken = Snapshot {
-                    counters: *self.shard.counters(),
-                    gauges: self.shard.gauges(),
-                    refused_datagrams: self.sockets.refused,
-                };
-                *snapshot.lock().unwrap_or_else(PoisonError::into_inner) = taken;
-                stats_due = now.after(STATS_EVERY);
-            }
-            let due = self.shard.poll_timeout().unwrap_or(clock_due).min(clock_due).min(stats_due);
-            let _ = self.poller.wait(Some(due.since(now)), &mut ready);
-            if ready.woken() && !self.obey(orders) {
-                return;
-            }
-            for token in ready.tokens() {
-                if token & RELAY == 0 {
-                    self.read_listener(*token as usize);
-                } else {
-                    self.read_relay(Key::from_bits(token & !RELAY));
-                }
-            }
-            let now = self.now();
-            if self.shard.poll_timeout().is_some_and(|due| due <= now) {
-                self.shard.handle_timeout(now);
-                self.settle(now);
+            let due = self.due_in();
+            let _ = self.poller.wait(Some(due), &mut self.ready);
+            self.work_ready(&mut NoHost);
+        }
+        None
+    }
+
+    /// Does what the poller found, and what is due.
+    fn work_ready(&mut self, host: &mut dyn Host) {
+        let now = self.now();
+        if now >= self.clock_due {
+            self.command(now, Command::SetClock { unix_s: unix_s() });
+            self.clock_due = now.after(CLOCK_EVERY);
+        }
+        if self.ready.woken() {
+            self.obey(host);
+        }
+        for index in 0..self.ready.tokens().len() {
+            match self.ready.tokens().get(index) {
+                Some(token) if token & RELAY == 0 => self.read_listener(*token as usize, host),
+                Some(token) => self.read_relay(Key::from_bits(token & !RELAY)),
+                None => {}
             }
         }
+        let now = self.now();
+        if self.shard.poll_timeout().is_some_and(|due| due <= now) {
+            self.shard.handle_timeout(now);
+            self.settle(now);
+        }
+        self.sockets.flush();
+        if now >= self.stats_due {
+            self.publish();
+            self.stats_due = now.after(STATS_EVERY);
+        }
+    }
+
+    fn publish(&self) {
+        let taken = Snapshot {
+            counters: *self.shard.counters(),
+            gauges: self.shard.gauges(),
+            refused_datagrams: self.sockets.refused,
+            handed_over: self.sockets.handed_over,
+        };
+        *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = taken;
     }
 
     fn now(&self) -> Moment {
@@ -144,9 +180,9 @@ impl Running {
         self.settle(now);
     }
 
-    /// Carries out what was ordered; `false` when the thread shall end.
-    fn obey(&mut self, orders: &Receiver<Order>) -> bool {
-        while let Ok(order) = orders.try_recv() {
+    /// Carries out what was ordered.
+    fn obey(&mut self, host: &mut dyn Host) {
+        while let Ok(order) = self.orders.try_recv() {
             let now = self.now();
             match order {
                 Order::Command(command) => {
@@ -160,22 +196,23 @@ impl Running {
                         self.sockets.streams.insert(id, queue);
                     }
                 }
-                Order::StreamMessage { path, message } => {
+                Order::StreamMessage { path, mut message } => {
                     if let Some(forward) = self.shard.handle_input(now, &path, &message) {
-                        self.sockets.forward(&forward, &message);
+                        self.sockets.forward(&forward, &mut message, host);
                     }
                     self.settle(now);
                 }
+                Order::Move(host) => self.invited = Some(host),
                 Order::Stop => {
                     self.command(now, Command::EndAll { cause: EndCause::ServerStopped });
-                    return false;
+                    self.ended = true;
+                    return;
                 }
             }
         }
-        true
     }
 
-    fn read_listener(&mut self, index: usize) {
+    fn read_listener(&mut self, index: usize, host: &mut dyn Host) {
         for _ in 0..ROUNDS {
             let Some(listener) = self.sockets.listeners.get(index) else { return };
             let bound = listener.local_address();
@@ -188,7 +225,7 @@ impl Running {
                 let server = SocketAddr::new(datagram.local.unwrap_or(bound.ip()), bound.port());
                 let path = ClientPath { client: datagram.from, server, via: Via::Udp(index as u16) };
                 if let Some(forward) = self.shard.handle_input(now, &path, datagram.data) {
-                    self.sockets.forward(&forward, datagram.data);
+                    self.sockets.forward(&forward, datagram.data, host);
                 }
             }
             self.settle(now);
@@ -200,7 +237,7 @@ impl Running {
 
     fn read_relay(&mut self, key: RelayKey) {
         let now = self.now();
-        let Some(relay) = self.sockets.relay(key) else { return };
+        let Some((key, relay)) = self.sockets.relay(key) else { return };
         while let Some(error) = relay.take_error() {
             let told = IcmpError { kind: error.kind, code: error.code, data: error.data };
             self.shard.handle_icmp(now, key, error.peer, told);
@@ -252,90 +289,47 @@ impl Running {
         if self.poller.add(&socket, key.to_bits() | RELAY).is_err() {
             return false;
         }
-        let relays = &mut self.sockets.relays;
-        if relays.len() <= key.index() {
-            relays.resize_with(key.index() + 1, || None);
-        }
-        if let Some(slot) = relays.get_mut(key.index()) {
-            *slot = Some((key, socket));
-        }
+        self.sockets.add_relay(key, socket);
         true
     }
 
     fn close_relay(&mut self, key: RelayKey) {
-        let slot = self.sockets.relays.get_mut(key.index());
-        if let Some((_, socket)) = slot.and_then(|slot| slot.take_if(|(held, _)| *held == key)) {
+        if let Some(socket) = self.sockets.remove_relay(key) {
             let _ = self.poller.remove(&socket);
         }
     }
 }
 
-impl Sockets {
-    fn relay(&self, key: RelayKey) -> Option<&UdpSocket> {
-        self.relays
-            .get(key.index())?
-            .as_ref()
-            .filter(|(held, _)| held.to_bits() & !RELAY == key.to_bits() & !RELAY)
-            .map(|(_, socket)| socket)
+impl Guest for Worker {
+    fn wakes(&self) -> BorrowedFd<'_> {
+        self.poller.as_fd()
     }
 
-    fn forward(&mut self, forward: &Forward, datagram: &[u8]) {
-        let Some(bytes) = datagram.get(forward.payload.clone()) else { return };
-        let Some(Some((_, socket))) = self.relays.get(forward.relay.index()) else { return };
-        if forward.dont_fragment {
-            let _ = socket.set_dont_fragment(true);
-        }
-        let once = || std::iter::once(Datagram { to: forward.to, from: None, flow: 0, bytes });
-        // An ICMP error that waits is told by the first send after it, which then has not been made.
-        if socket.send(&mut self.send, once()).refused > 0 {
-            self.refused += socket.send(&mut self.send, once()).refused as u64;
-        }
-        if forward.dont_fragment {
-            let _ = socket.set_dont_fragment(false);
-        }
+    fn due_in(&self) -> Duration {
+        let due = self.shard.poll_timeout().unwrap_or(self.clock_due).min(self.clock_due).min(self.stats_due);
+        due.since(self.now())
     }
 
-    /// Takes a relay socket's datagrams to their client.
-    fn deliver(&mut self, now: Moment, shard: &mut Shard, key: RelayKey, batch: &mut ReceiveBatch) {
-        for framed in batch.framed().filter(|framed| !framed.truncated) {
-            let Some(deliver) = shard.handle_peer(now, key, framed.from, framed.frame, framed.payload) else {
-                continue;
-            };
-            let Some(bytes) = framed.frame.get(deliver.message) else { continue };
-            match deliver.path.via {
-                Via::Udp(index) => {
-                    let Some(listener) = self.listeners.get(usize::from(index)) else { continue };
-                    let sent = listener.send(&mut self.send, std::iter::once(datagram(&deliver.path, listener, bytes)));
-                    self.refused += sent.refused as u64;
-                }
-                Via::Stream(id) => {
-                    // A client that does not read loses packets, as on any network.
-                    let lost = self.streams.get(&id).is_none_or(|queue| queue.try_send(bytes.to_vec()).is_err());
-                    self.refused += u64::from(lost);
-                }
-            }
-        }
+    fn work(&mut self, host: &mut dyn Host) -> Stay {
+        let _ = self.poller.wait(Some(Duration::ZERO), &mut self.ready);
+        self.work_ready(host);
+        if self.ended || self.invited.is_some() { Stay::Over } else { Stay::On }
     }
 
-    fn answer(&mut self, shard: &Shard) {
-        for (index, listener) in self.listeners.iter().enumerate() {
-            let own = shard.transmits().filter(|transmit| transmit.path.via == Via::Udp(index as u16));
-            let sent = listener.send(&mut self.send, own.map(|t| datagram(t.path, listener, t.bytes)));
-            self.refused += sent.refused as u64;
-        }
-        for transmit in shard.transmits() {
-            if let Via::Stream(id) = transmit.path.via
-                && let Some(queue) = self.streams.get(&id)
-            {
-                let _ = queue.try_send(transmit.bytes.to_vec());
-            }
-        }
+    fn hand_over(&mut self, from: SocketAddr, to: SocketAddr, datagram: &[u8]) -> bool {
+        let now = self.now();
+        self.sockets.take(now, &mut self.shard, (from, to), datagram)
     }
-}
 
-fn datagram<'a>(path: &ClientPath, listener: &UdpSocket, bytes: &'a [u8]) -> Datagram<'a> {
-    let wildcard = listener.local_address().ip().is_unspecified();
-    Datagram { to: path.client, from: wildcard.then_some(path.server.ip()), flow: u32::from(path.client.port()), bytes }
+    fn flush(&mut self) {
+        self.sockets.flush();
+    }
+
+    fn go_home(self: Box<Self>) {
+        let home = self.home.clone();
+        // Its thread waits there, unless the process is ending.
+        let _ = home.send(self);
+    }
 }
 
 pub(crate) fn unix_s() -> u64 {

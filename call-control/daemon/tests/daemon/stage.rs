@@ -86,6 +86,7 @@ impl Stage {
             boot: BootId::parse(offhook_bus::new_message_id().as_str()).unwrap(),
             bus: self.bus.clone(),
             taps: TapForm::Network,
+            hosts: None,
             lifecycle: self.switch.lifecycle(),
             metrics: self.metrics.for_daemon("control"),
             data_dir: self.dir.path().to_owned(),

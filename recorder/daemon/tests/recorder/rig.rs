@@ -95,6 +95,7 @@ impl Rig {
             boot: BootId::parse("boot").unwrap(),
             bus: bus.clone(),
             taps: taps.clone(),
+            hosts: None,
             lifecycle: switch.lifecycle(),
             metrics: metrics.clone(),
             data_dir: data_dir.to_owned(),

@@ -41,6 +41,7 @@ impl Stand {
             boot: BootId::parse("boot-1").unwrap(),
             bus: bus.clone(),
             taps: taps.clone(),
+            hosts: None,
             lifecycle: switch.lifecycle(),
             metrics: metrics.clone(),
             data_dir: data.path().to_owned(),

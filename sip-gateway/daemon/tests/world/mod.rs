@@ -89,6 +89,7 @@ impl World {
             boot: BootId::parse("boot1").unwrap(),
             bus: bus.clone(),
             taps: offhook_link::TapForm::Network,
+            hosts: None,
             lifecycle: switch.lifecycle(),
             metrics: metrics.clone(),
             data_dir: folder.path().to_owned(),

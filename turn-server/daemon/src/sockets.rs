@@ -1,0 +1,210 @@
+//! A worker's sockets: what came from clients leaves by relay sockets, what came from peers gathers and leaves by the
+//! listeners. No lock, log or allocation per UDP packet.
+use offhook_link::Host;
+use offhook_net::{Datagram, ReceiveBatch, SendBatch, UdpSocket};
+use offhook_turn_core::{ClientPath, Deliver, Forward, HEAD_ROOM, Moment, RelayKey, Shard, TAIL_ROOM, Via};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use tokio::sync::mpsc;
+
+/// Datagrams of one system call, and their longest.
+pub(crate) const BATCH: usize = 64;
+pub(crate) const DATAGRAM_BYTES: usize = 4_096;
+
+/// What a worker's loop owns besides the shard.
+pub(crate) struct Sockets {
+    pub(crate) listeners: Vec<UdpSocket>,
+    /// By the index of their key.
+    relays: Vec<Option<(RelayKey, UdpSocket)>>,
+    /// By the address they are bound to.
+    by_address: HashMap<SocketAddr, RelayKey>,
+    pub(crate) streams: HashMap<u32, mpsc::Sender<Vec<u8>>>,
+    send: SendBatch,
+    gathered: Gathered,
+    /// Around a datagram that the host handed over.
+    frame: Box<[u8]>,
+    pub(crate) refused: u64,
+    pub(crate) handed_over: u64,
+}
+
+/// Messages for clients that wait for the end of a round.
+struct Gathered {
+    bytes: Vec<u8>,
+    list: Vec<(ClientPath, usize)>,
+}
+
+impl Gathered {
+    fn push(&mut self, path: ClientPath, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        self.list.push((path, bytes.len()));
+    }
+
+    fn is_full(&self) -> bool {
+        self.list.len() >= BATCH
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.list.clear();
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&ClientPath, &[u8])> {
+        let mut rest = self.bytes.as_slice();
+        self.list.iter().map_while(move |(path, length)| {
+            let (bytes, after) = rest.split_at_checked(*length)?;
+            rest = after;
+            Some((path, bytes))
+        })
+    }
+}
+
+impl Sockets {
+    pub(crate) fn new(listeners: Vec<UdpSocket>) -> Self {
+        Self {
+            listeners,
+            relays: Vec::new(),
+            by_address: HashMap::new(),
+            streams: HashMap::new(),
+            send: SendBatch::new(BATCH),
+            gathered: Gathered { bytes: Vec::with_capacity(BATCH * DATAGRAM_BYTES), list: Vec::with_capacity(BATCH) },
+            frame: vec![0; HEAD_ROOM + DATAGRAM_BYTES + TAIL_ROOM].into(),
+            refused: 0,
+            handed_over: 0,
+        }
+    }
+
+    pub(crate) fn add_relay(&mut self, key: RelayKey, socket: UdpSocket) {
+        if self.relays.len() <= key.index() {
+            self.relays.resize_with(key.index() + 1, || None);
+        }
+        self.by_address.insert(socket.local_address(), key);
+        if let Some(slot) = self.relays.get_mut(key.index()) {
+            *slot = Some((key, socket));
+        }
+    }
+
+    pub(crate) fn remove_relay(&mut self, key: RelayKey) -> Option<UdpSocket> {
+        let slot = self.relays.get_mut(key.index())?;
+        let (_, socket) = slot.take_if(|(held, _)| *held == key)?;
+        self.by_address.remove(&socket.local_address());
+        if self.by_address.is_empty() {
+            self.by_address.shrink_to_fit();
+            self.relays = Vec::new();
+        }
+        Some(socket)
+    }
+
+    /// `key` without its highest bit, which the poller's token has no room for.
+    pub(crate) fn relay(&self, key: RelayKey) -> Option<(RelayKey, &UdpSocket)> {
+        let same = |held: RelayKey| (held.to_bits() ^ key.to_bits()) << 1 == 0;
+        let (held, socket) = self.relays.get(key.index())?.as_ref().filter(|(held, _)| same(*held))?;
+        Some((*held, socket))
+    }
+
+    pub(crate) fn forward(&mut self, forward: &Forward, datagram: &mut [u8], host: &mut dyn Host) {
+        let Some(bytes) = datagram.get_mut(forward.payload.clone()) else { return };
+        let Some(Some((_, socket))) = self.relays.get(forward.relay.index()) else { return };
+        if host.hand_over(socket.local_address(), forward.to, bytes) {
+            self.handed_over += 1;
+            return;
+        }
+        if forward.dont_fragment {
+            let _ = socket.set_dont_fragment(true);
+        }
+        let once = || std::iter::once(Datagram { to: forward.to, from: None, flow: 0, bytes: &*bytes });
+        // An ICMP error that waits is told by the first send after it, which then has not been made.
+        if socket.send(&mut self.send, once()).refused > 0 {
+            self.refused += socket.send(&mut self.send, once()).refused as u64;
+        }
+        if forward.dont_fragment {
+            let _ = socket.set_dont_fragment(false);
+        }
+    }
+
+    /// Takes a relay socket's datagrams to their client.
+    pub(crate) fn deliver(&mut self, now: Moment, shard: &mut Shard, key: RelayKey, batch: &mut ReceiveBatch) {
+        for framed in batch.framed().filter(|framed| !framed.truncated) {
+            if let Some(deliver) = shard.handle_peer(now, key, framed.from, framed.frame, framed.payload) {
+                self.gather(&deliver, framed.frame);
+            }
+        }
+    }
+
+    /// Takes what the host sends to a relay of ours; `false` if there is none.
+    pub(crate) fn take(
+        &mut self,
+        now: Moment,
+        shard: &mut Shard,
+        (from, to): (SocketAddr, SocketAddr),
+        datagram: &[u8],
+    ) -> bool {
+        let Some(key) = self.by_address.get(&to).copied() else { return false };
+        let payload = HEAD_ROOM..HEAD_ROOM + datagram.len();
+        let mut frame = std::mem::take(&mut self.frame);
+        // Longer ones take their way through the sockets.
+        let fits = frame.get_mut(payload.clone()).filter(|_| datagram.len() <= DATAGRAM_BYTES);
+        let is_taken = fits.is_some_and(|place| {
+            place.copy_from_slice(datagram);
+            true
+        });
+        if is_taken {
+            self.handed_over += 1;
+            if let Some(deliver) = shard.handle_peer(now, key, from, &mut frame, payload) {
+                self.gather(&deliver, &frame);
+            }
+        }
+        self.frame = frame;
+        is_taken
+    }
+
+    fn gather(&mut self, deliver: &Deliver, frame: &[u8]) {
+        let Some(bytes) = frame.get(deliver.message.clone()) else { return };
+        match deliver.path.via {
+            Via::Udp(_) => {
+                self.gathered.push(deliver.path, bytes);
+                if self.gathered.is_full() {
+                    self.flush();
+                }
+            }
+            Via::Stream(id) => {
+                // A client that does not read loses packets, as on any network.
+                let lost = self.streams.get(&id).is_none_or(|queue| queue.try_send(bytes.to_vec()).is_err());
+                self.refused += u64::from(lost);
+            }
+        }
+    }
+
+    /// Sends what has gathered.
+    pub(crate) fn flush(&mut self) {
+        if self.gathered.list.is_empty() {
+            return;
+        }
+        for (index, listener) in self.listeners.iter().enumerate() {
+            let own = self.gathered.iter().filter(|(path, _)| path.via == Via::Udp(index as u16));
+            let sent = listener.send(&mut self.send, own.map(|(path, bytes)| datagram(path, listener, bytes)));
+            self.refused += sent.refused as u64;
+        }
+        self.gathered.clear();
+    }
+
+    /// Sends the shard's own answers.
+    pub(crate) fn answer(&mut self, shard: &Shard) {
+        for (index, listener) in self.listeners.iter().enumerate() {
+            let own = shard.transmits().filter(|transmit| transmit.path.via == Via::Udp(index as u16));
+            let sent = listener.send(&mut self.send, own.map(|t| datagram(t.path, listener, t.bytes)));
+            self.refused += sent.refused as u64;
+        }
+        for transmit in shard.transmits() {
+            if let Via::Stream(id) = transmit.path.via
+                && let Some(queue) = self.streams.get(&id)
+            {
+                let _ = queue.try_send(transmit.bytes.to_vec());
+            }
+        }
+    }
+}
+
+fn datagram<'a>(path: &ClientPath, listener: &UdpSocket, bytes: &'a [u8]) -> Datagram<'a> {
+    let wildcard = listener.local_address().ip().is_unspecified();
+    Datagram { to: path.client, from: wildcard.then_some(path.server.ip()), flow: u32::from(path.client.port()), bytes }
+}
