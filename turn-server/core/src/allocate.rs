@@ -55,7 +55,7 @@ impl Shard {
             return Err(Refused::ShardFull);
         }
         // Step 10: quotas.
-        let grant = self.quota.admit(&login.user)?;
+        let grant = self.quota.admit(&self.settings.users.account(&login.user).into())?;
         let lifetime = self.lifetime(request.lifetime_s().ok().flatten());
         let mut opening = Opening::new(*asked, lifetime, wish.even, wish.additional);
         opening.failed_family = wish.missing;

@@ -33,7 +33,7 @@ pub enum Command {
     },
     /// Running allocations go on, new ones are refused with 508.
     Drain,
-    /// Ends what a user has.
+    /// Ends what a user has, under whichever credentials: a name as it logged in, or the account behind it.
     Revoke {
         user: Arc<str>,
     },

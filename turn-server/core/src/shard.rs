@@ -121,7 +121,12 @@ impl Shard {
             }
             Command::Reload { settings } => self.reload(now, settings),
             Command::Drain => self.draining = true,
-            Command::Revoke { user } => self.end_where(now, EndCause::Revoked, |allocation| allocation.user == user),
+            Command::Revoke { user } => {
+                let settings = Arc::clone(&self.settings);
+                self.end_where(now, EndCause::Revoked, |allocation| {
+                    allocation.user == user || settings.users.account(&allocation.user) == &*user
+                });
+            }
             Command::EndAll { cause } => self.end_where(now, cause, |_| true),
         }
     }
@@ -310,7 +315,7 @@ impl Shard {
         let held = allocation.relays.into_iter().flatten().map(|held| held.relay);
         held.chain(pending).for_each(|relay| self.close_relay(relay));
         if let Some(grant) = allocation.grant.take() {
-            self.quota.release(&allocation.user, grant);
+            self.quota.release(self.settings.users.account(&allocation.user), grant);
         }
     }
 

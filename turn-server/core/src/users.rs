@@ -65,6 +65,8 @@ pub enum UnknownUser {
     NoExpiry,
     #[error("the REST credentials expired {0} s ago")]
     Expired(u64),
+    #[error("the credentials were revoked")]
+    Revoked,
     #[error("only an MD5 key of this user is known, and SHA-256 was chosen")]
     Md5Only,
 }
@@ -76,6 +78,8 @@ pub struct Users {
     statics: HashMap<Arc<str>, UserSecret>,
     hashes: HashMap<[u8; 32], Arc<str>>,
     rest_secrets: Vec<Box<[u8]>>,
+    /// REST credentials of an account that end by then open nothing any more.
+    revoked: HashMap<Arc<str>, u64>,
     separator: char,
     anyone: bool,
 }
@@ -112,6 +116,26 @@ impl Users {
     pub const fn set_separator(&mut self, separator: char) -> &mut Self {
         self.separator = separator;
         self
+    }
+
+    /// REST credentials of `account` that were given out before now, and end at `until_unix_s` at the latest, open nothing
+    /// any more; later ones do.
+    pub fn revoke(&mut self, account: &str, until_unix_s: u64) -> &mut Self {
+        let until = self.revoked.entry(account.into()).or_default();
+        *until = until_unix_s.max(*until);
+        self
+    }
+
+    /// Who stands behind a name: under REST credentials the part beside the expiry time. Quotas and revocation go by it.
+    #[must_use]
+    pub fn account<'a>(&self, name: &'a str) -> &'a str {
+        let Some((first, second)) = name.split_once(self.separator) else { return name };
+        let expires = |text: &str| !text.contains(':') && credentials::expiry(text).is_ok();
+        match (self.statics.contains_key(name), expires(first), expires(second)) {
+            (false, true, _) if !second.is_empty() => second,
+            (false, false, true) if !first.is_empty() => first,
+            _ => name,
+        }
     }
 
     /// `no-auth`: nobody is asked.
@@ -161,6 +185,9 @@ impl Users {
         if expires <= unix_s {
             return Err(UnknownUser::Expired(unix_s - expires));
         }
+        if self.revoked.get(self.account(name)).is_some_and(|until| expires <= *until) {
+            return Err(UnknownUser::Revoked);
+        }
         Ok(self.rest_secrets.iter().map(|secret| key(&credentials::password(secret, name))).find(opens))
     }
 
@@ -200,6 +227,26 @@ mod tests {
         }
         assert_eq!(find("900:bob", &credentials::password(b"other", "900:bob"), 899), Ok(false));
         assert_eq!(find("900:bob", "", 905), Err(UnknownUser::Expired(5)));
+    }
+
+    #[test]
+    fn revoked_credentials_stay_out_and_later_ones_get_in() {
+        let mut users = Users::new("r");
+        users.add_rest_secret(b"s").revoke("bob", 900).revoke("bob", 800);
+        let open = |name: &str| users.find_key(name, Algorithm::Md5, 0, |_| true).map(|key| key.is_some());
+        assert_eq!((open("900:bob"), open("bob:900")), (Err(UnknownUser::Revoked), Err(UnknownUser::Revoked)));
+        assert_eq!((open("901:bob"), open("900:alice"), open("900")), (Ok(true), Ok(true), Ok(true)));
+    }
+
+    #[test]
+    fn an_account_is_the_name_without_its_expiry() {
+        let mut users = Users::new("r");
+        users.add("7:x", UserSecret::Password("p".into()));
+        for (name, account) in
+            [("900:bob", "bob"), ("bob:900", "bob"), ("900", "900"), ("bob", "bob"), ("900:", "900:"), ("7:x", "7:x")]
+        {
+            assert_eq!(users.account(name), account, "{name}");
+        }
     }
 
     #[test]
