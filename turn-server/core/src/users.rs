@@ -48,6 +48,21 @@ pub enum UserSecret {
     Key([u8; 16]),
 }
 
+impl UserSecret {
+    /// A key as `turnadmin` prints it and the `turnusers_lt` table holds it, without `0x`.
+    #[must_use]
+    pub fn from_hex(digits: &str) -> Option<Self> {
+        let mut key = [0; 16];
+        if digits.len() != 32 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return None;
+        }
+        for (at, byte) in key.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(digits.get(at * 2..at * 2 + 2)?, 16).ok()?;
+        }
+        Some(Self::Key(key))
+    }
+}
+
 impl fmt::Debug for UserSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
@@ -106,6 +121,12 @@ impl Users {
         self
     }
 
+    /// Whether a static user of this name was added.
+    #[must_use]
+    pub fn knows(&self, name: &str) -> bool {
+        self.statics.contains_key(name)
+    }
+
     /// One more secret under which REST credentials are good.
     pub fn add_rest_secret(&mut self, secret: &[u8]) -> &mut Self {
         self.rest_secrets.push(secret.into());
@@ -149,8 +170,15 @@ impl Users {
         &self.realm
     }
 
-    pub(crate) const fn admits_anyone(&self) -> bool {
+    #[must_use]
+    pub const fn admits_anyone(&self) -> bool {
         self.anyone
+    }
+
+    /// Nobody can log in.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.statics.is_empty() && self.rest_secrets.is_empty()
     }
 
     pub(crate) fn has_hashes(&self) -> bool {

@@ -1,21 +1,20 @@
-//! The command line of coturn, the signals of coturn.
+//! The command line of coturn.
+use crate::database;
+use crate::log::Log;
 use crate::plan::Plan;
-use crate::server::Server;
-use crate::{log, metrics};
+use crate::process::{Identity, IdentityError, PidFile};
+use crate::run::{self, Running};
 use offhook_turn_core::conf::Reading;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// A mistake in the configuration, which starting again does not mend (sysexits.h).
 const EX_CONFIG: u8 = 78;
 const DEFAULT_FILES: [&str; 3] = ["turnserver.conf", "/etc/turnserver.conf", "/etc/coturn/turnserver.conf"];
-const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// What stands on the command line besides options of the file.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Invocation {
+pub(crate) struct Invocation {
     file: Option<PathBuf>,
     no_file: bool,
     check: bool,
@@ -44,7 +43,7 @@ impl Invocation {
         self.file.clone().or_else(|| DEFAULT_FILES.iter().map(PathBuf::from).find(|path| path.exists()))
     }
 
-    fn read(&self) -> Result<Reading, CliError> {
+    pub(crate) fn read(&self) -> Result<Reading, CliError> {
         let mut reading = Reading::default();
         if let Some(path) = self.path() {
             let text = std::fs::read(&path).map_err(|source| CliError::Read { path: path.clone(), source })?;
@@ -54,12 +53,15 @@ impl Invocation {
         if let Some(fatal) = reading.notes.iter().find(|note| note.is_fatal()) {
             return Err(CliError::Option(fatal.to_string()));
         }
+        if reading.conf.userdb.is_none() && reading.conf.psql_userdb.is_none() {
+            reading.conf.userdb = database::default_file().map(str::to_owned);
+        }
         Ok(reading)
     }
 }
 
 #[derive(Debug, thiserror::Error)]
-enum CliError {
+pub(crate) enum CliError {
     #[error("cannot read {path}: {source}")]
     Read {
         path: PathBuf,
@@ -72,6 +74,8 @@ enum CliError {
     Plan(#[from] crate::PlanError),
     #[error(transparent)]
     Start(#[from] crate::StartError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     #[error("cannot {doing}: {source}")]
     System {
         doing: &'static str,
@@ -81,7 +85,7 @@ enum CliError {
 }
 
 impl CliError {
-    const fn doing(doing: &'static str) -> impl Fn(std::io::Error) -> Self {
+    pub(crate) const fn doing(doing: &'static str) -> impl Fn(std::io::Error) -> Self {
         move |source| Self::System { doing, source }
     }
 }
@@ -97,7 +101,9 @@ pub fn main() -> ExitCode {
         Err(error) => {
             eprintln!("offhook-turn: {error}");
             match error {
-                CliError::Option(_) | CliError::Plan(_) | CliError::Read { .. } => ExitCode::from(EX_CONFIG),
+                CliError::Option(_) | CliError::Plan(_) | CliError::Read { .. } | CliError::Identity(_) => {
+                    ExitCode::from(EX_CONFIG)
+                }
                 CliError::Start(_) | CliError::System { .. } => ExitCode::FAILURE,
             }
         }
@@ -116,133 +122,38 @@ fn check(invocation: &Invocation) -> Result<(), CliError> {
 
 fn run(invocation: &Invocation) -> Result<(), CliError> {
     let reading = invocation.read()?;
-    log::start(&reading.conf).map_err(CliError::doing("open the log"))?;
+    let (log, lack) = Log::start(&reading.conf.log);
+    if let Some(lack) = lack {
+        tracing::warn!("{lack}; lines go to standard output");
+    }
     say(&reading);
     let plan = Plan::of(&reading.conf)?;
     plan.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let identity = Identity::of(&plan.process)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(CliError::doing("start the runtime"))?;
-    if let Some(path) = &reading.conf.pidfile {
-        write_pid(Path::new(path));
-    }
-    let outcome = runtime.block_on(serve(plan, invocation));
-    if let Some(path) = &reading.conf.pidfile {
-        let _ = std::fs::remove_file(path);
-    }
-    outcome
+    let _pid = PidFile::write(&plan.process);
+    runtime.block_on(async {
+        let running = Running::start(reading.conf, plan, log).await?;
+        identity.take(running.log_file().as_deref())?;
+        run::serve(running, invocation).await
+    })
 }
 
 /// Each option without effect once, each unknown one with its line.
-fn say(reading: &Reading) {
+pub(crate) fn say(reading: &Reading) {
     for note in &reading.notes {
         tracing::warn!("{note}");
-    }
-    let unused = [
-        (reading.conf.userdb.as_deref().is_some_and(|path| path != "/dev/null"), "userdb"),
-        (reading.conf.psql_userdb.is_some(), "psql-userdb"),
-        (reading.conf.proc_user.is_some() || reading.conf.proc_group.is_some(), "proc-user and proc-group"),
-        (reading.conf.pkey_pwd.is_some(), "pkey-pwd"),
-        (reading.conf.cipher_list.is_some(), "cipher-list"),
-    ];
-    for (_, name) in unused.iter().filter(|(is_set, _)| *is_set) {
-        tracing::warn!("{name} is not acted upon yet");
-    }
-}
-
-/// As coturn: a pid that cannot be written is no reason not to serve.
-fn write_pid(path: &Path) {
-    if let Err(error) = std::fs::write(path, format!("{}\n", std::process::id())) {
-        tracing::warn!(%error, path = %path.display(), "pid not written");
-    }
-}
-
-async fn serve(plan: Plan, invocation: &Invocation) -> Result<(), CliError> {
-    let metrics = plan.metrics.clone();
-    let (server, told) = Server::start(plan).await?;
-    std::thread::Builder::new()
-        .name("turn-log".into())
-        .spawn(move || told.iter().for_each(|output| log::write(&output)))
-        .map_err(CliError::doing("start the log's thread"))?;
-    if let Some((address, path)) = metrics {
-        let listener = metrics::bind(address).await.map_err(CliError::doing("serve metrics"))?;
-        let snapshots = server.snapshots();
-        tokio::spawn(async move {
-            if let Err(error) = metrics::serve(listener, &path, snapshots).await {
-                tracing::error!(%error, "metrics ended");
-            }
-        });
-    }
-    for address in server.udp_addresses() {
-        tracing::info!(%address, "listening by UDP");
-    }
-    for address in server.tcp_addresses() {
-        tracing::info!(%address, "listening by TCP and TLS");
-    }
-    obey_signals(&server, invocation).await.map_err(CliError::doing("listen for signals"))?;
-    server.stop().await;
-    Ok(())
-}
-
-/// TERM and INT end, USR1 drains, HUP reads the configuration and the certificate again, USR2 the certificate.
-async fn obey_signals(server: &Server, invocation: &Invocation) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    let mut user1 = signal(SignalKind::user_defined1())?;
-    let mut user2 = signal(SignalKind::user_defined2())?;
-    let mut look = tokio::time::interval(LOOK_EVERY);
-    let mut draining = false;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = user1.recv() => {
-                tracing::info!(allocations = server.allocations(), "draining: new allocations are refused");
-                draining = true;
-                server.drain().await;
-            }
-            _ = hang_up.recv() => {
-                reload(server, invocation).await;
-                reload_certificate(server);
-            }
-            _ = user2.recv() => reload_certificate(server),
-            _ = look.tick(), if draining => {
-                if server.allocations() == 0 {
-                    tracing::info!("drained");
-                    return Ok(());
-                }
-            }
-        }
-    }
-}
-
-async fn reload(server: &Server, invocation: &Invocation) {
-    let plan = invocation.read().and_then(|reading| {
-        say(&reading);
-        Ok(Plan::of(&reading.conf)?)
-    });
-    match plan {
-        Ok(plan) => {
-            server.reload(&plan).await;
-            tracing::info!("configuration read again; listeners and relay addresses stay until a restart");
-        }
-        Err(error) => tracing::error!(%error, "configuration not read again: the old one stays"),
-    }
-}
-
-fn reload_certificate(server: &Server) {
-    match server.reload_certificate() {
-        Ok(()) => tracing::info!("certificate read again"),
-        Err(error) => tracing::error!(%error, "certificate not read again: the old one stays"),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     #[test]
     fn the_command_line_is_coturns() {

@@ -5,15 +5,22 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod addresses;
+mod ciphers;
 mod cli;
+mod database;
+mod keys;
 mod log;
 mod metrics;
 mod plan;
+mod process;
 mod quota;
+mod reload;
+mod run;
 mod server;
 mod sockets;
 mod stream;
 mod tls;
+mod traffic;
 mod worker;
 
 pub use cli::main;

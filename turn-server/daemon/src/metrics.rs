@@ -1,5 +1,6 @@
 //! Prometheus text under coturn's names.
 use crate::server::read;
+use crate::traffic::Traffic;
 use crate::worker::SharedSnapshot;
 use axum::Router;
 use axum::http::header;
@@ -10,14 +11,23 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
-pub(crate) async fn serve(listener: TcpListener, path: &str, snapshots: Vec<SharedSnapshot>) -> std::io::Result<()> {
+/// `/` says that the process lives, `path` what it did.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    path: &str,
+    snapshots: Vec<SharedSnapshot>,
+    traffic: Arc<Traffic>,
+) -> std::io::Result<()> {
     let snapshots = Arc::new(snapshots);
     let page = get(move || {
-        let text = page(&snapshots);
+        let mut text = page(&snapshots);
+        traffic.write(&mut text);
         async move { ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text) }
     });
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-    axum::serve(listener, Router::new().route(&path, page)).await
+    let router = Router::new().route(&path, page);
+    let router = if path == "/" { router } else { router.route("/", get(async || "ok")) };
+    axum::serve(listener, router).await
 }
 
 pub(crate) async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {

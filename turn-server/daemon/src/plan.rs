@@ -1,10 +1,13 @@
 //! From the options of a `turnserver.conf` to what is bound, who may log in and whom they may reach.
 use crate::addresses::outward;
-use offhook_turn_core::conf::{Conf, Family};
+use crate::ciphers::Ciphers;
+use crate::database::{DatabaseError, DatabasePlan, Rows};
+use crate::process::ProcessPlan;
+pub use crate::tls::CertificateFiles;
+use offhook_turn_core::conf::{Conf, Family, LogOptions};
 use offhook_turn_core::{DefaultFamily, MappedAddress, PeerPolicy, QuotaLimits, Rate, RelayAddress, Settings, Users};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// Threads that relay.
@@ -24,13 +27,8 @@ pub enum PlanError {
     NoListener,
     #[error("there is no [turn] realm, and no host name to take its place")]
     NoRealm,
-}
-
-/// Files of the certificate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CertificateFiles {
-    pub chain: PathBuf,
-    pub key: PathBuf,
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
 }
 
 /// Everything that is decided before a socket is opened.
@@ -49,6 +47,12 @@ pub struct Plan {
     pub ports: RangeInclusive<u16>,
     pub threads: usize,
     pub metrics: Option<(SocketAddr, String)>,
+    /// Traffic of each user among the metrics.
+    pub username_labels: bool,
+    /// Where more users stand; [`Plan::admit`] takes in what was read there.
+    pub database: Option<DatabasePlan>,
+    pub log: LogOptions,
+    pub process: ProcessPlan,
     /// Sentences for the person who starts it.
     pub warnings: Vec<String>,
 }
@@ -70,12 +74,16 @@ impl Plan {
         let has_streams = !conf.no_tcp || certificate.is_some();
         let udp = if conf.no_udp { Vec::new() } else { listeners.clone() };
         let tcp = if has_streams { listeners.clone() } else { Vec::new() };
+        let mut settings = settings(conf, &mut warnings)?;
+        let database = DatabasePlan::of(conf, settings.users.realm())?;
+        if !settings.users.admits_anyone() && settings.users.is_empty() && database.is_none() {
+            warnings.push("nobody can log in: there is neither user, static-auth-secret nor user database".to_owned());
+        }
         let metrics = conf.prometheus.enabled.then(|| {
             let ip = conf.prometheus.address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
             let path = conf.prometheus.path.clone().unwrap_or_else(|| "/metrics".to_owned());
             (SocketAddr::new(ip, conf.prometheus.port), path)
         });
-        let mut settings = settings(conf, &mut warnings)?;
         settings.policy = policy(conf, &relays, &listeners, metrics.as_ref().map(|(address, _)| *address));
         let threads = match usize::try_from(conf.relay_threads) {
             Ok(0) | Err(_) => std::thread::available_parallelism().map_or(1, usize::from),
@@ -97,8 +105,25 @@ impl Plan {
             ports: conf.min_port..=conf.max_port,
             threads: threads.clamp(1, THREADS_MAX),
             metrics,
+            username_labels: conf.prometheus.username_labels,
+            database,
+            log: conf.log.clone(),
+            process: process(conf),
             warnings,
         })
+    }
+
+    /// Takes in what the user database says.
+    pub fn admit(&mut self, rows: &Rows) {
+        rows.apply(self);
+    }
+}
+
+fn process(conf: &Conf) -> ProcessPlan {
+    ProcessPlan {
+        pidfile: conf.pidfile.as_ref().map(Into::into),
+        user: conf.proc_user.clone(),
+        group: conf.proc_group.clone(),
     }
 }
 
@@ -163,13 +188,30 @@ fn certificate(conf: &Conf, warnings: &mut Vec<String>) -> Option<CertificateFil
         return None;
     }
     match (&conf.cert, &conf.pkey) {
-        (Some(chain), Some(key)) => Some(CertificateFiles { chain: chain.into(), key: key.into() }),
+        (Some(chain), Some(key)) => Some(CertificateFiles {
+            chain: chain.into(),
+            key: key.into(),
+            password: conf.pkey_pwd.clone(),
+            ciphers: conf.cipher_list.as_deref().map(|list| ciphers(list, warnings)),
+        }),
         (None, None) => None,
         _ => {
             warnings.push("cert and pkey stand together; without both there is no TLS".to_owned());
             None
         }
     }
+}
+
+/// Each name that cannot be mapped is said, and so is a list that leaves browsers out.
+fn ciphers(list: &str, warnings: &mut Vec<String>) -> Ciphers {
+    let ciphers = Ciphers::of(list);
+    if !ciphers.unknown.is_empty() {
+        warnings.push(format!("cipher-list: not spoken here: {}", ciphers.unknown.join(", ")));
+    }
+    if !ciphers.has_tls12() {
+        warnings.push("cipher-list leaves no suite of TLS 1.2: clients need TLS 1.3".to_owned());
+    }
+    ciphers
 }
 
 fn settings(conf: &Conf, warnings: &mut Vec<String>) -> Result<Settings, PlanError> {
@@ -182,12 +224,11 @@ fn settings(conf: &Conf, warnings: &mut Vec<String>) -> Result<Settings, PlanErr
     conf.static_auth_secrets.iter().for_each(|secret| {
         users.add_rest_secret(secret.0.as_bytes());
     });
-    let asks = conf.lt_cred_mech || conf.use_auth_secret || !conf.users.is_empty();
+    let has_users = !conf.users.is_empty() || !conf.static_auth_secrets.is_empty();
+    let asks = conf.lt_cred_mech || conf.use_auth_secret || has_users;
     if conf.no_auth && !asks {
         users.admit_anyone();
         warnings.push("no-auth: anyone may relay through this server".to_owned());
-    } else if conf.users.is_empty() && conf.static_auth_secrets.is_empty() {
-        warnings.push("nobody can log in: there is neither user nor static-auth-secret".to_owned());
     }
     if realm.len() > 12 {
         warnings.push(format!(

@@ -119,21 +119,10 @@ fn user(value: &str) -> Result<ConfUser, Remark> {
     const EXPECTED: Remark = Remark::Ignored { expected: "name:password, or name:0x and 32 hexadecimal digits" };
     let (name, secret) = value.split_once(':').filter(|(name, _)| !name.is_empty()).ok_or(EXPECTED)?;
     let secret = match secret.strip_prefix("0x") {
-        Some(digits) => UserSecret::Key(key(digits).ok_or(EXPECTED)?),
+        Some(digits) => UserSecret::from_hex(digits).ok_or(EXPECTED)?,
         None => UserSecret::Password(secret.into()),
     };
     Ok(ConfUser { name: name.to_owned(), secret })
-}
-
-fn key(digits: &str) -> Option<[u8; 16]> {
-    let mut key = [0; 16];
-    if digits.len() != 32 || !digits.is_ascii() {
-        return None;
-    }
-    for (at, byte) in key.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(digits.get(at * 2..at * 2 + 2)?, 16).ok()?;
-    }
-    Some(key)
 }
 
 const fn spec(name: &'static str, kind: Kind) -> Spec {

@@ -1,0 +1,78 @@
+//! Reads the database again: every few seconds, and soon after somebody could not log in.
+use super::{DatabasePlan, Rows};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, sleep, timeout};
+
+const EVERY: Duration = Duration::from_secs(5);
+/// Between two readings at least; and at least so many times what a reading takes.
+const GAP: Duration = Duration::from_millis(500);
+const REST: u32 = 20;
+
+/// Told by whoever sees a failed login: the user may have come since.
+#[derive(Clone, Default)]
+pub(crate) struct Poke(Arc<Notify>);
+
+impl Poke {
+    pub(crate) fn poke(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// A database under watch; dropped, it is left alone.
+pub(crate) struct Watch {
+    pub(crate) plan: DatabasePlan,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Watch {
+    /// `known` was read before; what differs from it is sent.
+    pub(crate) fn start(plan: DatabasePlan, known: Option<Rows>, poke: Poke, changes: mpsc::Sender<Rows>) -> Self {
+        let task = tokio::spawn(watch(plan.clone(), known, poke, changes));
+        Self { plan, task }
+    }
+}
+
+async fn watch(plan: DatabasePlan, known: Option<Rows>, poke: Poke, changes: mpsc::Sender<Rows>) {
+    let mut is_away = known.is_none();
+    let mut known = known.unwrap_or_default();
+    let mut took = Duration::ZERO;
+    loop {
+        sleep(GAP.max(took * REST)).await;
+        let _ = timeout(EVERY, poke.0.notified()).await;
+        let began = Instant::now();
+        let read = plan.read().await;
+        took = began.elapsed();
+        match read {
+            Ok(rows) => {
+                if is_away {
+                    tracing::info!(database = %plan.source, "the user database is there again");
+                }
+                is_away = false;
+                if rows != known {
+                    rows.remarks.iter().filter(|remark| !known.remarks.contains(remark)).for_each(|remark| {
+                        tracing::warn!(database = %plan.source, "{remark}");
+                    });
+                    known = rows.clone();
+                    if changes.send(rows).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            // Once, not every few seconds.
+            Err(error) => {
+                if !is_away {
+                    tracing::error!(database = %plan.source, %error, "the user database cannot be read: known users go on");
+                }
+                is_away = true;
+            }
+        }
+    }
+}

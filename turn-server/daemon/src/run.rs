@@ -1,0 +1,212 @@
+//! A server under the signals of coturn: TERM and INT end it, USR1 drains, HUP reads everything again, USR2 the
+//! certificate. The user database is read beside it.
+use crate::cli::{CliError, Invocation, say};
+use crate::database::{Poke, Rows, Watch};
+use crate::log::{self, Log};
+use crate::metrics;
+use crate::plan::Plan;
+use crate::reload::keep_fixed;
+use crate::server::Server;
+use crate::traffic::Traffic;
+use offhook_turn_core::conf::Conf;
+use offhook_turn_core::{AuthError, Denial, Output};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// The server, and what it was made from.
+pub(crate) struct Running {
+    server: Server,
+    /// As it acts: what waits for a restart is not in it.
+    conf: Conf,
+    rows: Rows,
+    log: Log,
+    watch: Option<Watch>,
+    poke: Poke,
+    changes: mpsc::Receiver<Rows>,
+    changed: mpsc::Sender<Rows>,
+}
+
+impl Running {
+    /// Reads the user database and binds everything.
+    pub(crate) async fn start(conf: Conf, mut plan: Plan, log: Log) -> Result<Self, CliError> {
+        let rows = read_database(&plan).await;
+        if let Some(rows) = &rows {
+            plan.admit(rows);
+        }
+        let (metrics, database) = (plan.metrics.clone(), plan.database.clone());
+        let traffic =
+            Arc::new(Traffic::new(plan.settings.users.realm(), conf.rest_api_separator, plan.username_labels));
+        let (server, told) = Server::start(plan).await?;
+        let poke = Poke::default();
+        let (write, count) = (poke.clone(), Arc::clone(&traffic));
+        std::thread::Builder::new()
+            .name("turn-log".into())
+            .spawn(move || told.iter().for_each(|output| hear(&output, &count, &write)))
+            .map_err(CliError::doing("start the log's thread"))?;
+        if let Some((address, path)) = metrics {
+            serve_metrics(address, path, &server, traffic).await?;
+        }
+        let (changed, changes) = mpsc::channel(1);
+        let watch = database.map(|database| Watch::start(database, rows.clone(), poke.clone(), changed.clone()));
+        Ok(Self { server, conf, rows: rows.unwrap_or_default(), log, watch, poke, changes, changed })
+    }
+
+    pub(crate) fn log_file(&self) -> Option<PathBuf> {
+        self.log.path()
+    }
+
+    /// The configuration again, with the database again.
+    async fn reload(&mut self, invocation: &Invocation) {
+        let read = invocation.read().and_then(|mut reading| {
+            say(&reading);
+            let kept = keep_fixed(&self.conf, &mut reading.conf);
+            Ok((Plan::of(&reading.conf)?, reading.conf, kept))
+        });
+        // Whatever else is wrong: a log file that was renamed is left.
+        self.log.reopen(read.as_ref().map_or(&self.conf.log, |(_, conf, _)| &conf.log));
+        let (mut plan, conf, kept) = match read {
+            Ok(read) => read,
+            Err(error) => return tracing::error!(%error, "configuration not read again: the old one stays"),
+        };
+        for option in kept {
+            tracing::warn!("{option} was changed and waits for a restart");
+        }
+        plan.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        let is_same = self.watch.as_ref().map(|watch| &watch.plan) == plan.database.as_ref();
+        match read_database(&plan).await {
+            Some(rows) => self.rows = rows,
+            // It is away: who was known goes on.
+            None if is_same => {}
+            None => self.rows = Rows::default(),
+        }
+        self.watch = None;
+        while self.changes.try_recv().is_ok() {}
+        self.watch = plan
+            .database
+            .clone()
+            .map(|database| Watch::start(database, Some(self.rows.clone()), self.poke.clone(), self.changed.clone()));
+        plan.admit(&self.rows);
+        self.conf = conf;
+        self.server.reload(&plan).await;
+        tracing::info!("configuration read again");
+    }
+
+    /// The database changed while everything else stayed.
+    async fn take_rows(&mut self, rows: Rows) {
+        self.rows = rows;
+        match Plan::of(&self.conf) {
+            Ok(mut plan) => {
+                plan.admit(&self.rows);
+                self.server.reload(&plan).await;
+                tracing::info!(
+                    users = self.rows.users.len(),
+                    secrets = self.rows.secrets.len(),
+                    "user database changed"
+                );
+            }
+            Err(error) => tracing::error!(%error, "user database changed, and cannot be taken over"),
+        }
+    }
+
+    fn reload_certificate(&self) {
+        match self.server.reload_certificate() {
+            Ok(()) => tracing::info!("certificate read again"),
+            Err(error) => tracing::error!(%error, "certificate not read again: the old one stays"),
+        }
+    }
+}
+
+/// `None`, and a line, when it is away; `None` without a line when there is none.
+async fn read_database(plan: &Plan) -> Option<Rows> {
+    let database = plan.database.as_ref()?;
+    match database.read().await {
+        Ok(rows) => {
+            let (users, secrets) = (rows.users.len(), rows.secrets.len());
+            tracing::info!(database = %database.source, users, secrets, "user database read");
+            rows.remarks.iter().for_each(|remark| tracing::warn!(database = %database.source, "{remark}"));
+            Some(rows)
+        }
+        Err(error) => {
+            tracing::error!(database = %database.source, %error, "the user database cannot be read: known users go on");
+            None
+        }
+    }
+}
+
+/// What the relaying threads tell.
+fn hear(output: &Output, traffic: &Traffic, poke: &Poke) {
+    match output {
+        Output::Ended(ended) => traffic.count(ended),
+        Output::Denied(denied) if matches!(denied.why, Denial::Auth(AuthError::Unknown(_) | AuthError::Password)) => {
+            poke.poke();
+        }
+        _ => {}
+    }
+    log::write(output);
+}
+
+async fn serve_metrics(
+    address: std::net::SocketAddr,
+    path: String,
+    server: &Server,
+    traffic: Arc<Traffic>,
+) -> Result<(), CliError> {
+    let listener = metrics::bind(address).await.map_err(CliError::doing("serve metrics"))?;
+    let snapshots = server.snapshots();
+    tokio::spawn(async move {
+        if let Err(error) = metrics::serve(listener, &path, snapshots, traffic).await {
+            tracing::error!(%error, "metrics ended");
+        }
+    });
+    Ok(())
+}
+
+pub(crate) async fn serve(mut running: Running, invocation: &Invocation) -> Result<(), CliError> {
+    for address in running.server.udp_addresses() {
+        tracing::info!(%address, "listening by UDP");
+    }
+    for address in running.server.tcp_addresses() {
+        tracing::info!(%address, "listening by TCP and TLS");
+    }
+    obey_signals(&mut running, invocation).await.map_err(CliError::doing("listen for signals"))?;
+    running.server.stop().await;
+    Ok(())
+}
+
+async fn obey_signals(running: &mut Running, invocation: &Invocation) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let mut user1 = signal(SignalKind::user_defined1())?;
+    let mut user2 = signal(SignalKind::user_defined2())?;
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = user1.recv() => {
+                tracing::info!(allocations = running.server.allocations(), "draining: new allocations are refused");
+                draining = true;
+                running.server.drain().await;
+            }
+            _ = hang_up.recv() => {
+                running.reload(invocation).await;
+                running.reload_certificate();
+            }
+            _ = user2.recv() => running.reload_certificate(),
+            Some(rows) = running.changes.recv() => running.take_rows(rows).await,
+            _ = look.tick(), if draining => {
+                if running.server.allocations() == 0 {
+                    tracing::info!("drained");
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
