@@ -1,5 +1,5 @@
 //! What tests share: a virtual clock and network (loss, delay, reordering, duplication, NAT), a relay that does the same
-//! to real datagrams, seeded randomness, an allocator that counts, and the two lengths of a proof.
+//! to real datagrams, seeded randomness, an allocator that counts, a TURN client, and the two lengths of a proof.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod alloc;
@@ -9,6 +9,7 @@ pub mod nat;
 pub mod network;
 pub mod relay;
 pub mod rng;
+pub mod turn_client;
 
 pub use alloc::CountingAllocator;
 pub use impair::{Impairment, Impairments};
@@ -17,3 +18,4 @@ pub use nat::{Nat, NatKind};
 pub use network::{Delivery, VirtualNetwork};
 pub use relay::Relay;
 pub use rng::Rng;
+pub use turn_client::TurnClient;
