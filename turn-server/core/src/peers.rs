@@ -23,7 +23,7 @@ impl Shard {
         }
         // All of them or none: every one is judged before the first is let in.
         for peer in request.xor_peer_addresses() {
-            self.judge_peer(key, peer?)?;
+            self.judge_permission(key, peer?)?;
         }
         let peers = || request.xor_peer_addresses().flatten().map(|peer| canonical_socket(peer).ip());
         self.make_room(now, key, peers(), None)?;
@@ -73,6 +73,16 @@ impl Shard {
         }
         self.succeed(asked, &login.seal, |_| {});
         Ok(())
+    }
+
+    /// RFC 8656 §10.2: a permission has no port. One that was written nevertheless is the one that will be used.
+    fn judge_permission(&self, key: AllocationKey, peer: SocketAddr) -> Result<(), Refused> {
+        if peer.port() != 0 {
+            return self.judge_peer(key, peer).map(|_| ());
+        }
+        self.settings.policy.judge_address(peer.ip())?;
+        let has_relay = self.allocations.get(key).is_some_and(|a| a.has_family_of(canonical_socket(peer)));
+        if has_relay { Ok(()) } else { Err(Refused::PeerFamily) }
     }
 
     /// 403 before 443: a forbidden address is forbidden in any family.

@@ -32,6 +32,7 @@ const FORBIDDEN_V4: &[&str] = &[
     "198.51.100.77",
     "203.0.113.200",
     "192.0.0.8",
+    "192.88.99.1",
     "198.18.0.1",
     "198.19.255.255",
 ];
@@ -50,7 +51,15 @@ const FORBIDDEN_V6: &[&str] = &[
     "64:ff9b:1::1",
     "64:ff9b:1:ffff::8.8.8.8",
     "100::1",
+    "100:0:0:1::1",
+    "2001:1::1",
     "2001:2::1",
+    "2001:10::1",
+    "2001:2f:ffff::1",
+    "2001:1ff:ffff::1",
+    "5f00::1",
+    "5f00:ffff::1",
+    "feff::1",
     "4000::5efe:7f00:1",
 ];
 const OPEN: &[&str] = &[
@@ -68,6 +77,8 @@ const OPEN: &[&str] = &[
     "2606:4700::1111",
     "64:ff9b::8.8.8.8",
     "2002:808:808::1",
+    "2001:0:808:808::f7f7:f7f7",
+    "2001:200::1",
     "2a00::5efe:808:808",
 ];
 
@@ -82,6 +93,7 @@ fn hidden(v4: Ipv4Addr) -> Vec<Ipv6Addr> {
         v6(prefix("::ffff:0:0:0")),
         v6(prefix("64:ff9b::")),
         v6(prefix("64:ff9b:1::")),
+        Ipv6Addr::from_bits(prefix("64:ff9b:1::") | bits >> 16 << 64 | (bits & 0xffff) << 40),
         Ipv6Addr::from_bits(prefix("2002::1") | bits << 80),
         // Teredo with it as the server, and as the client.
         Ipv6Addr::from_bits(prefix("2001::") | bits << 64 | u128::from(!Ipv4Addr::new(8, 8, 8, 8).to_bits())),
@@ -237,6 +249,86 @@ fn our_own_sockets_are_out_of_reach_whatever_is_allowed() {
     assert_eq!(row.client.send(&mut row.stage, at("5.5.5.5:9641"), b"x"), None);
     assert_eq!(row.stage.peer_sends(row.relays[0], at("5.5.5.5:3478"), b"x"), None);
     row.reaches(at("6.6.6.6:3478"));
+}
+
+/// A gateway outside turns each of these forms back into our own address.
+#[test]
+fn our_own_sockets_are_out_of_reach_under_every_other_name() {
+    let mut row = Row::new(|policy| {
+        policy.allowed = vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()];
+        policy.own_sockets = vec![at("5.5.5.5:3478"), at("127.0.0.1:9641"), at("[::1]:9641"), at("0.0.0.0:53")];
+        policy.own_addresses = vec!["5.5.5.5".parse().unwrap()];
+    });
+    for form in hidden(Ipv4Addr::new(5, 5, 5, 5)) {
+        for port in [3_478, 53] {
+            let own = SocketAddr::new(form.into(), port);
+            assert_eq!(row.client.permit(&mut row.stage, own), 403, "{own}");
+            assert_eq!(row.client.bind(&mut row.stage, 0x4000, own), 403, "{own}");
+            // A permission by another port opens the address, not our sockets on it.
+            assert_eq!(row.client.permit(&mut row.stage, SocketAddr::new(form.into(), 40_000)), 0, "{form}");
+            assert_eq!(row.client.send(&mut row.stage, own, b"x"), None, "{own}");
+            for relay in row.relays {
+                assert_eq!(row.stage.peer_sends(relay, own, b"x"), None, "{own}");
+            }
+        }
+    }
+    // A packet to the unspecified address stays on this host.
+    for nowhere in ["0.0.0.0:9641", "[::]:9641", "[::ffff:0.0.0.0]:9641", "0.0.0.0:3478"] {
+        assert_eq!(row.client.permit(&mut row.stage, at(nowhere)), 403, "{nowhere}");
+    }
+}
+
+/// As if behind NAT: what stands on our address beside the relays is nobody's peer, whether a firewall closes it or not.
+#[test]
+fn on_our_own_address_only_relays_and_media_are_peers() {
+    let own = |policy: &mut PeerPolicy| {
+        policy.own_addresses = vec!["5.5.5.5".parse().unwrap(), "2a00::5".parse().unwrap()];
+        policy.media = vec![MediaPeer { announced: at("5.5.5.5:7882"), local: at("5.5.5.5:7882") }];
+    };
+    let mut row = Row::new(own);
+    for peer in ["5.5.5.5:53", "5.5.5.5:49151", "[2a00::5]:161", "[::ffff:5.5.5.5]:53", "[64:ff9b::505:505]:53"] {
+        row.refuses(at(peer));
+    }
+    for peer in ["5.5.5.5:7882", "5.5.5.5:49152", "[2a00::5]:65535"] {
+        assert_eq!(row.reaches(at(peer)), at(peer));
+    }
+    // The permission is for the address; each datagram is judged by its port.
+    assert_eq!(row.client.send(&mut row.stage, at("5.5.5.5:53"), b"x"), None);
+    assert_eq!(row.stage.peer_sends(row.relays[0], at("5.5.5.5:53"), b"x"), None);
+    // coturn's installations have their SFU on the same host.
+    let mut row = Row::new(|policy| {
+        own(policy);
+        policy.allow_private = true;
+    });
+    row.reaches(at("5.5.5.5:10000"));
+    let mut row = Row::new(|policy| {
+        own(policy);
+        policy.allowed = vec!["5.5.5.5".parse().unwrap()];
+    });
+    row.reaches(at("5.5.5.5:10000"));
+}
+
+/// RFC 8656 §9: a permission is for an address. Some clients write port 0 into it.
+#[test]
+fn a_permission_may_come_without_a_port_and_opens_no_more_for_it() {
+    let mut row = Row::new(|policy| {
+        policy.mapped =
+            vec![MappedAddress { announced: "5.5.5.5".parse().unwrap(), local: "10.0.0.5".parse().unwrap() }];
+        policy.media = vec![MediaPeer { announced: at("6.6.6.6:7882"), local: at("127.0.0.1:7882") }];
+    });
+    for peer in ["5.5.5.5:0", "6.6.6.6:0", "8.8.8.8:0", "[::ffff:5.5.5.5]:0"] {
+        assert_eq!(row.client.permit(&mut row.stage, at(peer)), 0, "{peer}");
+        assert_eq!(row.client.send(&mut row.stage, at(peer), b"x"), None, "{peer}");
+    }
+    for peer in ["127.0.0.2:0", "10.0.0.6:0", "10.0.0.5:0", "[fe80::1]:0", "[::ffff:10.0.0.6]:0"] {
+        assert_eq!(row.client.permit(&mut row.stage, at(peer)), 403, "{peer}");
+    }
+    assert_eq!(row.client.send(&mut row.stage, at("5.5.5.5:50000"), b"x").unwrap().0, at("10.0.0.5:50000"));
+    assert_eq!(row.client.send(&mut row.stage, at("6.6.6.6:7882"), b"x").unwrap().0, at("127.0.0.1:7882"));
+    for near in ["5.5.5.5:22", "10.0.0.5:22", "127.0.0.1:7882"] {
+        let reached = row.client.send(&mut row.stage, at(near), b"x");
+        assert!(reached.is_none(), "{near}: {reached:?}");
+    }
 }
 
 #[test]

@@ -57,6 +57,12 @@ fn hidden(v6: Ipv6Addr, mut found: impl FnMut(Ipv4Addr)) {
     if bits >> 32 == 0x0064_ff9b_0000_0000_0000_0000 {
         found(at(0));
     }
+    // Under the prefix for local use (RFC 8215) an operator has a /96, or all of the /48 (RFC 6052 §2.2: around the byte
+    // that stays zero).
+    if bits >> 80 == 0x0064_ff9b_0001 {
+        let whole = Ipv4Addr::from_bits(((bits >> 64) as u32) << 16 | (bits >> 40) as u32 & 0xffff);
+        found(if bits as u32 == 0 { whole } else { at(0) });
+    }
     // 6to4 (RFC 3056 §2).
     if bits >> 112 == 0x2002 {
         found(at(80));
@@ -86,6 +92,8 @@ mod tests {
         assert_eq!(faces("::127.0.0.1"), ["127.0.0.1"]);
         assert_eq!(faces("::ffff:0:127.0.0.1"), ["127.0.0.1"]);
         assert_eq!(faces("64:ff9b::7f00:1"), ["64:ff9b::7f00:1", "127.0.0.1"]);
+        assert_eq!(faces("64:ff9b:1:5::7f00:1"), ["64:ff9b:1:5::7f00:1", "127.0.0.1"]);
+        assert_eq!(faces("64:ff9b:1:7f00:0:100::"), ["64:ff9b:1:7f00:0:100::", "127.0.0.1"]);
         assert_eq!(faces("2002:7f00:1::"), ["2002:7f00:1::", "127.0.0.1"]);
         let teredo = ["2001:0:a00:1:8000:f227:80ff:fffe", "10.0.0.1", "127.0.0.1"];
         assert_eq!(faces(teredo[0]), teredo);

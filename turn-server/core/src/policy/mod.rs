@@ -104,16 +104,27 @@ impl PeerPolicy {
         if self.is_own_socket(peer) {
             return Err(Forbidden::OwnSocket);
         }
+        let is_relay = self.relay_ports.contains(&peer.port());
         if let Some(mapped) = self.mapped.iter().find(|mapped| mapped.announced == peer.ip()) {
             // Both ends relayed here: the packet need not leave for the NAT, and reaches nothing but relays.
-            return if self.relay_ports.contains(&peer.port()) {
-                Ok(SocketAddr::new(mapped.local, peer.port()))
-            } else {
-                Err(Forbidden::OwnAddress)
-            };
+            return if is_relay { Ok(SocketAddr::new(mapped.local, peer.port())) } else { Err(Forbidden::OwnAddress) };
         }
-        Faces::of(peer.ip()).iter().try_for_each(|face| self.judge_face(face))?;
+        Faces::of(peer.ip()).iter().try_for_each(|face| {
+            self.judge_face(face)?;
+            if is_relay || self.may_reach_all_of(face) { Ok(()) } else { Err(Forbidden::OwnAddress) }
+        })?;
         Ok(peer)
+    }
+
+    /// Judges an address to which a permission is asked for without a port (RFC 8656 §9): whatever is sent to one of its
+    /// ports is judged again.
+    pub(crate) fn judge_address(&self, peer: IpAddr) -> Result<(), Forbidden> {
+        let peer = faces::canonical(peer);
+        let is_media = self.media.iter().any(|media| media.announced.ip() == peer);
+        if is_media || self.mapped.iter().any(|mapped| mapped.announced == peer) {
+            return Ok(());
+        }
+        Faces::of(peer).iter().try_for_each(|face| self.judge_face(face))
     }
 
     /// Where a datagram to a peer goes whose address has a permission: a permission opens every port (RFC 8656 §9), our
@@ -122,25 +133,23 @@ impl PeerPolicy {
         if peer.port() == 0 {
             return Err(Forbidden::PortZero);
         }
-        if !self.names_ports() {
-            return if self.is_own_socket(peer) { Err(Forbidden::OwnSocket) } else { Ok(peer) };
+        if self.names_ports() {
+            return self.judge(peer);
         }
-        self.judge(peer)
+        if self.is_own_socket(peer) { Err(Forbidden::OwnSocket) } else { Ok(peer) }
     }
 
     /// Whether a permission given under another policy may stay.
     pub(crate) fn may_keep(&self, peer: IpAddr) -> bool {
-        self.media.iter().any(|media| media.announced.ip() == peer || media.local.ip() == peer)
-            || self.mapped.iter().any(|mapped| mapped.announced == peer)
-            || Faces::of(peer).iter().all(|face| self.judge_face(face).is_ok())
+        self.media.iter().any(|media| media.local.ip() == peer) || self.judge_address(peer).is_ok()
     }
 
     const fn names_ports(&self) -> bool {
-        !self.media.is_empty() || !self.mapped.is_empty()
+        !self.media.is_empty() || !self.mapped.is_empty() || self.closes_own_addresses()
     }
 
     fn judge_face(&self, face: IpAddr) -> Result<(), Forbidden> {
-        if self.allowed.iter().any(|range| range.contains(face)) {
+        if self.is_allowed(face) {
             return Ok(());
         }
         if self.denied.iter().any(|range| range.contains(face)) {
@@ -154,15 +163,37 @@ impl PeerPolicy {
         }
     }
 
+    fn is_allowed(&self, face: IpAddr) -> bool {
+        self.allowed.iter().any(|range| range.contains(face))
+    }
+
+    /// On our own addresses a packet from here passes every firewall: without coturn's word for it, only relays and media
+    /// ports are peers there.
+    const fn closes_own_addresses(&self) -> bool {
+        !self.allow_private && !self.own_addresses.is_empty()
+    }
+
+    fn may_reach_all_of(&self, face: IpAddr) -> bool {
+        !self.closes_own_addresses() || !self.is_own_address_beyond_loopback(face) || self.is_allowed(face)
+    }
+
+    fn is_own_address_beyond_loopback(&self, face: IpAddr) -> bool {
+        self.own_addresses.contains(&face) || self.mapped.iter().any(|mapped| mapped.announced == face)
+    }
+
+    /// By any of its names: what turns a form back into the address stands outside and sends it to us again.
     pub(crate) fn is_own_socket(&self, address: SocketAddr) -> bool {
-        self.own_sockets.iter().any(|own| {
-            own.port() == address.port()
-                && (own.ip() == address.ip() || own.ip().is_unspecified() && self.is_own_address(address.ip()))
+        let of_port = |own: &&SocketAddr| own.port() == address.port();
+        self.own_sockets.iter().filter(of_port).any(|own| {
+            Faces::of(address.ip()).iter().any(|face| {
+                // A packet to the unspecified address stays on this host.
+                own.ip() == face || face.is_unspecified() || own.ip().is_unspecified() && self.is_own_address(face)
+            })
         })
     }
 
     fn is_own_address(&self, ip: IpAddr) -> bool {
-        ip.is_loopback() || ip.is_unspecified() || self.own_addresses.contains(&ip)
+        ip.is_loopback() || self.own_addresses.contains(&ip)
     }
 
     /// What clients call an address from which a packet came.

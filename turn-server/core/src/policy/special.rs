@@ -21,7 +21,8 @@ const fn special_v4(ip: Ipv4Addr) -> Option<Forbidden> {
         [224..=239, ..] => Forbidden::Multicast,
         [255, 255, 255, 255] => Forbidden::Broadcast,
         [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] => Forbidden::Documentation,
-        [192, 0, 0, _] | [198, 18..=19, ..] | [240..=255, ..] => Forbidden::Reserved,
+        // Protocol assignments, the end of 6to4's relays (RFC 7526), benchmarking, class E.
+        [192, 0, 0, _] | [192, 88, 99, _] | [198, 18..=19, ..] | [240..=255, ..] => Forbidden::Reserved,
         _ => return None,
     })
 }
@@ -37,9 +38,10 @@ const fn special_v6(ip: Ipv6Addr) -> Option<Forbidden> {
         [0x2001, 0x0db8, ..] | [0x3fff, 0..=0x0fff, ..] => Forbidden::Documentation,
         // NAT64 with a prefix of the operator's own (RFC 8215): where it leads cannot be seen from here.
         [0x0064, 0xff9b, 1, ..] => Forbidden::Reserved,
-        // Discard-only (RFC 6666), benchmarking (RFC 5180), everything below 2000::/3 but NAT64's /96.
-        [0x0064, 0xff9b, 0, ..] => return None,
-        [0x2001, 2, 0, ..] | [0..=0x1fff, ..] => Forbidden::Reserved,
+        // Discard-only (RFC 6666) and everything else below 2000::/3 but NAT64's /96; IETF's protocol assignments (RFC 2928)
+        // but Teredo; segment routing (RFC 9602).
+        [0x0064, 0xff9b, 0, ..] | [0x2001, 0, ..] => return None,
+        [0x2001, 1..=0x1ff, ..] | [0..=0x1fff, ..] | [0x5f00, ..] => Forbidden::Reserved,
         _ => return None,
     })
 }
