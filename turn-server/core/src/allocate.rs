@@ -55,13 +55,15 @@ impl Shard {
             return Err(Refused::ShardFull);
         }
         // Step 10: quotas.
-        let grant = self.quota.admit(&self.settings.users.account(&login.user).into())?;
+        let account = self.account(&login.user);
+        let grant = self.quota.admit(&account)?;
         let lifetime = self.lifetime(request.lifetime_s().ok().flatten());
         let mut opening = Opening::new(*asked, lifetime, wish.even, wish.additional);
         opening.failed_family = wish.missing;
         let key = self.allocations.insert(Allocation {
             path: asked.path,
             user: Arc::clone(&login.user),
+            account,
             seal: login.seal,
             grant: Some(grant),
             phase: Phase::Opening(Box::new(opening)),
@@ -80,6 +82,11 @@ impl Shard {
             None => self.open_next(now, key, Stage::First(wish.family)),
         }
         Ok(())
+    }
+
+    fn account(&self, user: &Arc<str>) -> Arc<str> {
+        let account = self.settings.users.account(user);
+        if *account == **user { Arc::clone(user) } else { account.into() }
     }
 
     /// The same request again gets the same answer; another is a mismatch.
@@ -111,7 +118,7 @@ impl Shard {
         if token.is_some() && (even.is_some() || wants_family || wants_both) {
             return Err(Refused::BadRequest("RESERVATION-TOKEN with EVEN-PORT or an address family"));
         }
-        if token.is_some_and(|token| !self.quota.is_reserved_for(&token, &login.user)) {
+        if token.is_some_and(|token| !self.quota.is_reserved_for(&token, self.settings.users.account(&login.user))) {
             return Err(Refused::Token);
         }
         // Step 6: one or the other.

@@ -16,6 +16,8 @@ pub type RelayKey = Key<Relay>;
 pub(crate) struct Allocation {
     pub(crate) path: ClientPath,
     pub(crate) user: Arc<str>,
+    /// Whose quota it takes from; the user, unless the name bears a time.
+    pub(crate) account: Arc<str>,
     /// The key under which it was made; later requests of the same user need no look-up.
     pub(crate) seal: Seal,
     pub(crate) grant: Option<Grant>,

@@ -3,8 +3,9 @@ use crate::allocation::AllocationKey;
 use crate::nonce::{Form, Fresh};
 use crate::path::ClientPath;
 use crate::reply::{Asked, REPLY_MAX, budget};
+use crate::settings::Settings;
 use crate::shard::Shard;
-use crate::time::Moment;
+use crate::time::{Moment, Rate};
 use crate::users::{Algorithm, Key, UnknownUser};
 use offhook_wire_stun::{AttributeType, Class, Message, MessageBuilder};
 use std::sync::Arc;
@@ -13,6 +14,9 @@ use std::sync::Arc;
 const ALGORITHMS: [u8; 8] = [0, 2, 0, 0, 0, 1, 0, 0];
 /// A header and REQUESTED-TRANSPORT.
 const ALLOCATE_MIN: usize = 28;
+const FINGERPRINT_LEN: usize = 8;
+/// Bytes that each /32 or /64 may be sent beyond 1.6 times what came from it, under a realm of more than 16 bytes.
+pub(crate) const EXCESS: Rate = Rate { per_second: 256, burst: 4_096 };
 
 /// Under what an answer is sealed: as its request was.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -155,22 +159,48 @@ impl Shard {
         let allowed = budget(&asked.path, asked.length);
         let mut buffer = [0; REPLY_MAX];
         let long = Form::Long { userhash: self.settings.users.has_hashes() };
-        // The most helpful answer that is short enough. The last one is what a client cannot do without: under a realm of
-        // more than twelve bytes it is sent although it is too long, for nobody could log in otherwise. Nothing shorter
-        // than an Allocate asks for it.
-        let tries = [(long, true), (long, false), (Form::Short, true), (Form::Short, false)];
-        for (form, with_reason) in tries {
-            let length = self.write_refusal(now, asked, why, form, with_reason, &mut buffer);
-            let is_needed = (form, with_reason) == (Form::Short, false) && asked.length >= ALLOCATE_MIN;
-            if let Some(message) = length.and_then(|length| buffer.get(..length))
-                && (message.len() <= allowed || is_needed)
-            {
-                self.reply(asked.path, message);
-                return;
+        let always = self.settings.fingerprint || asked.fingerprint;
+        // The most helpful answer that is short enough. The last one is what a client cannot do without.
+        let tries = [
+            (long, true, always),
+            (long, false, always),
+            (Form::Short, true, always),
+            (Form::Short, false, always),
+            (Form::Short, false, asked.fingerprint),
+        ];
+        let mut needed = 0;
+        for (form, with_reason, fingerprint) in tries {
+            let length = self.write_refusal(now, asked, why, form, with_reason, fingerprint, &mut buffer);
+            let Some(message) = length.and_then(|length| buffer.get(..length)) else { continue };
+            needed = message.len();
+            if needed <= allowed {
+                return self.reply(asked.path, message);
             }
+        }
+        self.refuse_beyond_measure(
+            now,
+            asked,
+            needed.saturating_sub(allowed),
+            buffer.get(..needed).unwrap_or_default(),
+        );
+    }
+
+    /// Under a long realm nobody could log in if no answer were too long: those are few, and nothing shorter than an
+    /// Allocate has one.
+    fn refuse_beyond_measure(&mut self, now: Moment, asked: &Asked, excess: usize, message: &[u8]) {
+        let ip = asked.path.client.ip();
+        if message.is_empty() {
+            return;
+        }
+        let asks = asked.length - if asked.fingerprint { FINGERPRINT_LEN } else { 0 } >= ALLOCATE_MIN;
+        if asks && self.excess.take(now, ip, EXCESS, excess as u64) {
+            self.reply(asked.path, message);
+        } else {
+            self.counters.refusals_throttled += 1;
         }
     }
 
+    #[allow(clippy::too_many_arguments, reason = "each is one way to be shorter")]
     fn write_refusal(
         &self,
         now: Moment,
@@ -178,18 +208,23 @@ impl Shard {
         why: AuthError,
         form: Form,
         with_reason: bool,
+        fingerprint: bool,
         buffer: &mut [u8],
     ) -> Option<usize> {
         let mut answer = asked.answer(buffer, Class::Error);
         answer.error_code(why.stun_code(), if with_reason { why.reason() } else { "" });
         if why.stun_code() != 400 {
-            answer.realm(self.settings.users.realm());
-            answer.attr(AttributeType::NONCE, self.nonces.mint(now, &asked.path, form).as_bytes());
+            let Settings { users, nonce_lifetime, .. } = &*self.settings;
+            answer.realm(users.realm());
+            answer.attr(AttributeType::NONCE, self.nonces.mint(now, &asked.path, form, *nonce_lifetime).as_bytes());
             if form != Form::Short {
                 answer.attr(AttributeType::PASSWORD_ALGORITHMS, &ALGORITHMS);
             }
         }
-        self.finish(asked, &Seal::Open, &mut answer)
+        if fingerprint {
+            answer.fingerprint();
+        }
+        answer.finish().ok()
     }
 
     /// Nothing is sent to ourselves or to where nobody can be, and nobody is sent much.
@@ -206,7 +241,7 @@ impl Shard {
             self.counters.dropped_looping += 1;
             return false;
         }
-        if !self.sources.take(now, ip, self.settings.unauthenticated) {
+        if !self.sources.take(now, ip, self.settings.unauthenticated, 1) {
             self.counters.refusals_throttled += 1;
             return false;
         }

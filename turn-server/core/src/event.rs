@@ -1,11 +1,13 @@
 //! What goes in and out of a shard besides datagrams.
 use crate::allocation::RelayKey;
 use crate::auth::AuthError;
+use crate::ledger::QuotaError;
 use crate::path::ClientPath;
 use crate::policy::Forbidden;
 use crate::request::Refused;
 use crate::settings::Settings;
 use crate::time::Moment;
+use crate::users::UnknownUser;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,7 +105,7 @@ pub struct Carried {
     pub bytes: u64,
 }
 
-/// A refusal worth a line: at most a few a second of each kind, with the number of those left out.
+/// A refusal worth a line: about one a second of each cause, with the number of those left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denied {
     pub why: Denial,
@@ -122,6 +124,49 @@ pub enum Denial {
     Request(Refused),
     #[error("the peer is {0}")]
     Peer(Forbidden),
+}
+
+impl Denial {
+    pub(crate) const CAUSES: usize = 32;
+
+    /// A number below [`Self::CAUSES`] for each cause.
+    pub(crate) const fn cause(&self) -> usize {
+        match self {
+            Self::Auth(why) => match why {
+                AuthError::NoCredentials => 0,
+                AuthError::Incomplete => 1,
+                AuthError::StaleNonce => 2,
+                AuthError::Algorithm => 3,
+                AuthError::Realm => 4,
+                AuthError::Username => 5,
+                AuthError::Password => 6,
+                AuthError::Unknown(UnknownUser::Expired(_)) => 7,
+                AuthError::Unknown(UnknownUser::Revoked) => 8,
+                AuthError::Unknown(_) => 9,
+            },
+            Self::Peer(_) | Self::Request(Refused::Forbidden(_)) => 10,
+            Self::Request(why) => match why {
+                Refused::BadRequest(_) => 11,
+                Refused::Malformed(_) => 12,
+                Refused::HasAllocation => 13,
+                Refused::NoAllocation => 14,
+                Refused::Family => 15,
+                Refused::WrongUser => 16,
+                Refused::Transport(_) => 17,
+                Refused::PeerFamily => 18,
+                Refused::Quota(QuotaError::User(_)) => 19,
+                Refused::Quota(QuotaError::Total(_)) => 20,
+                Refused::Quota(QuotaError::Bandwidth(_)) => 21,
+                Refused::Token => 22,
+                Refused::PortsExhausted => 23,
+                Refused::ShardFull => 24,
+                Refused::Draining => 25,
+                Refused::TooManyPeers => 26,
+                Refused::NewPeersTooFast => 27,
+                Refused::Forbidden(_) => 10,
+            },
+        }
+    }
 }
 
 /// A session, for listings.

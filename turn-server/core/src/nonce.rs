@@ -1,7 +1,8 @@
 //! Nonces that need no memory: the time, and a MAC over time and source (RFC 8489 §9.2, §14.10).
 //!
 //! Two forms. The long one begins with the nonce cookie and so offers SHA-256 and USERHASH. The short one leaves the
-//! cookie out, for an answer that may not be much larger than the request that called for it.
+//! cookie out, for an answer that may not be much larger than the request that called for it; it is as short as it can be
+//! for the same reason: each four bytes saved let the realm be four bytes longer.
 use crate::path::ClientPath;
 use crate::random::derived;
 use crate::time::Moment;
@@ -19,11 +20,14 @@ const FEATURE_ALGORITHMS: u8 = 0x01;
 const FEATURE_USERHASH: u8 = 0x02;
 const FEATURES_LEN: usize = 4;
 const COOKIE_LEN: usize = COOKIE.len() + FEATURES_LEN;
-/// 16 bits of time and 56 of MAC: forging one wins nothing but a nonce, which anyone gets by asking.
-const BODY_BYTES: usize = 9;
-const BODY_LEN: usize = 12;
-/// What one step of the 16-bit time is worth; the MAC covers the whole time, so it does not repeat.
-const STEP: u64 = 2;
+/// A character of time and seven of MAC: 42 bits. Forging one takes a month at a million packets a second and wins nothing
+/// but a nonce, which anyone gets by asking from where he is.
+const BODY_LEN: usize = 8;
+const BODY_BYTES: usize = 6;
+/// Steps that the time character tells apart; the MAC covers the whole time, so it does not repeat.
+const STEPS: u64 = 64;
+/// Steps of a nonce's life: the rest tells an old one from one that is not yet minted.
+const STEPS_OF_LIFE: u64 = 32;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
@@ -77,17 +81,17 @@ impl Nonces {
         Self { key: derived(secret, "nonce") }
     }
 
-    pub(crate) fn mint(&self, now: Moment, path: &ClientPath, form: Form) -> Nonce {
+    pub(crate) fn mint(&self, now: Moment, path: &ClientPath, form: Form, lifetime: Option<Duration>) -> Nonce {
         let mut nonce = Nonce { bytes: [0; COOKIE_LEN + BODY_LEN], len: 0 };
         if form != Form::Short {
             nonce.push(COOKIE);
             nonce.push(&features_text(form.features()));
         }
-        nonce.push(&self.body(now.seconds() / STEP, path, form.features()));
+        nonce.push(&self.body(steps(now, lifetime), path, form.features()));
         nonce
     }
 
-    /// Valid if we made it for this source no longer than `lifetime` ago (`None`: ever since the process began).
+    /// Valid if we made it for this source no longer than `lifetime` ago, and a step (`None`: ever since the process began).
     pub(crate) fn check(
         &self,
         now: Moment,
@@ -106,16 +110,15 @@ impl Nonces {
         if body.len() != BODY_LEN || URL_SAFE_NO_PAD.decode_slice(body, &mut bytes).ok()? != BODY_BYTES {
             return None;
         }
-        let [t0, t1, ..] = bytes;
-        let now_steps = now.seconds() / STEP;
-        let age = (now_steps as u16).wrapping_sub(u16::from_be_bytes([t0, t1]));
-        let minted = now_steps.checked_sub(u64::from(age))?;
-        let ours = self.body(minted, path, features);
+        let step = step_s(lifetime);
+        let now = steps(now, lifetime);
+        let age = now.wrapping_sub(u64::from(bytes[0] >> 2)) % STEPS;
+        let ours = self.body(now.checked_sub(age)?, path, features);
         if !bool::from(ours.as_slice().ct_eq(body)) {
             return None;
         }
-        let young = lifetime.is_none_or(|lifetime| u64::from(age) * STEP <= lifetime.as_secs());
-        young.then_some(Fresh { algorithms: features & FEATURE_ALGORITHMS != 0 })
+        let is_young = lifetime.is_none_or(|lifetime| age.saturating_sub(1) * step < lifetime.as_secs());
+        is_young.then_some(Fresh { algorithms: features & FEATURE_ALGORITHMS != 0 })
     }
 
     fn body(&self, steps: u64, path: &ClientPath, features: u8) -> [u8; BODY_LEN] {
@@ -129,14 +132,22 @@ impl Nonces {
         }
         let tag = mac.sign();
         let mut bytes = [0; BODY_BYTES];
-        let (time, rest) = bytes.split_at_mut(2);
-        time.copy_from_slice(&(steps as u16).to_be_bytes());
-        rest.iter_mut().zip(tag.as_ref()).for_each(|(slot, byte)| *slot = *byte);
+        bytes.iter_mut().zip(tag.as_ref()).for_each(|(slot, byte)| *slot = *byte);
+        bytes[0] = bytes[0] & 0x03 | ((steps % STEPS) as u8) << 2;
         let mut text = [0; BODY_LEN];
-        // Nine bytes are twelve characters: it always fits.
+        // Six bytes are eight characters: it always fits.
         let _ = URL_SAFE_NO_PAD.encode_slice(bytes, &mut text);
         text
     }
+}
+
+/// Time in steps, of which a lifetime has [`STEPS_OF_LIFE`]; without a lifetime it stands still.
+fn steps(now: Moment, lifetime: Option<Duration>) -> u64 {
+    if lifetime.is_none() { 0 } else { now.seconds() / step_s(lifetime) }
+}
+
+fn step_s(lifetime: Option<Duration>) -> u64 {
+    lifetime.unwrap_or_default().as_secs().div_ceil(STEPS_OF_LIFE).max(1)
 }
 
 fn features_text(features: u8) -> [u8; FEATURES_LEN] {
@@ -174,24 +185,40 @@ mod tests {
         let nonces = Nonces::new(&[7; 32]);
         let here = path("192.0.2.1:5000");
         for form in [Form::Short, Form::Long { userhash: true }, Form::Long { userhash: false }] {
-            let nonce = nonces.mint(at(1_000), &here, form);
+            let nonce = nonces.mint(at(1_000), &here, form, LIFE);
             let text = nonce.as_bytes();
-            assert!(text.len() == 12 || text.starts_with(b"obMatJos2AAA") && text.len() == 25);
+            assert!(text.len() == 8 || text.starts_with(b"obMatJos2AAA") && text.len() == 21);
             let check = |now, path: &ClientPath, text: &[u8]| nonces.check(at(now), path, text, LIFE);
             assert_eq!(check(1_600, &here, text), Some(Fresh { algorithms: form != Form::Short }));
-            assert_eq!(check(1_603, &here, text), None);
-            assert_eq!(check(999, &here, text), None);
+            assert_eq!(check(1_000 + 600 + 2 * 19, &here, text), None);
+            assert_eq!(check(980, &here, text), None);
             assert_eq!(check(1_000, &path("192.0.2.1:5001"), text), None);
             assert_eq!(check(1_000, &path("192.0.2.2:5000"), text), None);
             assert_eq!(check(1_000, &ClientPath { via: Via::Stream(1), ..here }, text), None);
             // After the short time has gone round once, too.
-            assert_eq!(check(1_000 + 65_536 * STEP, &here, text), None);
-            assert!(nonces.check(at(90_000), &here, text, None).is_some());
+            assert_eq!(check(1_000 + STEPS * 19, &here, text), None);
             assert_eq!(Nonces::new(&[8; 32]).check(at(1_000), &here, text, LIFE), None);
             for bit in 0..text.len() * 8 {
                 let mut flipped = text.to_vec();
                 flipped[bit / 8] ^= 1 << (bit % 8);
                 assert_eq!(check(1_000, &here, &flipped), None, "{bit}");
+            }
+            let endless = nonces.mint(at(1_000), &here, form, None);
+            assert!(nonces.check(at(90_000), &here, endless.as_bytes(), None).is_some());
+        }
+    }
+
+    #[test]
+    fn a_nonce_lives_for_its_time_and_less_than_two_steps_longer() {
+        let nonces = Nonces::new(&[7; 32]);
+        let here = path("192.0.2.1:5000");
+        for life in [1, 10, 32, 33, 100, 600, 3_600, 86_400] {
+            let lifetime = Some(Duration::from_secs(life));
+            for minted in [0, 1, 77, 1_000_003] {
+                let nonce = nonces.mint(at(minted), &here, Form::Short, lifetime);
+                let good = |age| nonces.check(at(minted + age), &here, nonce.as_bytes(), lifetime).is_some();
+                assert!(good(0) && good(life / 2) && good(life), "{life} {minted}");
+                assert!(!good(life + 2 * step_s(lifetime)), "{life} {minted}");
             }
         }
     }
@@ -199,9 +226,14 @@ mod tests {
     #[test]
     fn text_that_is_no_nonce_is_refused() {
         let nonces = Nonces::new(&[7; 32]);
-        for text in
-            [&b""[..], b"obMatJos2", b"obMatJos2AAAC", b"f//499k954d6", b"obMatJos2AAACf//499k954d6OL34oL9FSTvy64sA"]
-        {
+        for text in [
+            &b""[..],
+            b"obMatJos2",
+            b"obMatJos2AAAC",
+            b"f//499k9",
+            b"f-_499k9",
+            b"obMatJos2AAACf//499k954d6OL34oL9FSTvy64sA",
+        ] {
             assert_eq!(nonces.check(at(5), &path("192.0.2.1:1"), text, LIFE), None);
         }
     }

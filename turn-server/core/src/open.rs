@@ -247,7 +247,7 @@ impl Shard {
     /// The upper port is free, as its socket has shown. It is kept by name from here on: the token may come to another
     /// thread.
     fn reserve(&mut self, now: Moment, key: AllocationKey, relay: RelayKey) -> Option<[u8; 8]> {
-        let user = Arc::clone(&self.allocations.get(key)?.user);
+        let user = Arc::clone(&self.allocations.get(key)?.account);
         let Relay { local, announced, place, .. } = self.relays.remove(relay)?;
         self.outputs.push_back(Output::CloseRelay { relay });
         let token = self.random.next_u64().to_be_bytes();
@@ -301,9 +301,14 @@ impl Shard {
         }
     }
 
-    /// A socket that was asked for and is not yet anybody's.
+    /// A socket that was asked for and is not yet anybody's. If it is the lower one of a pair, the upper port was drawn
+    /// for nothing.
     pub(crate) fn take_pending(&mut self, key: AllocationKey) -> Option<RelayKey> {
-        self.opening(key)?.pending.take().map(|(relay, _)| relay)
+        let (relay, stage) = self.opening(key)?.pending.take()?;
+        if let (Stage::First(_), Some(&Relay { place, local, .. })) = (stage, self.relays.get(relay)) {
+            self.give_back_next(key, place, local.port());
+        }
+        Some(relay)
     }
 }
 

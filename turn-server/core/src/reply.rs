@@ -53,7 +53,7 @@ pub(crate) struct Asked {
     pub(crate) path: ClientPath,
     method: Method,
     pub(crate) transaction: TransactionId,
-    fingerprint: bool,
+    pub(crate) fingerprint: bool,
     /// Of the request, in bytes.
     pub(crate) length: usize,
 }

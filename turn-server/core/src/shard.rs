@@ -19,8 +19,10 @@ use std::sync::Arc;
 
 /// Buckets for answers to strangers: 128 KiB whatever comes.
 const SOURCES: usize = 16_384;
-/// Lines about refusals, of each shard.
-const DENIALS: Rate = Rate { per_second: 5, burst: 20 };
+/// Buckets for what is too long in them: 32 KiB.
+const EXCESSES: usize = 4_096;
+/// Lines about refusals of each cause, of each shard.
+const DENIALS: Rate = Rate { per_second: 1, burst: 5 };
 /// Of a name that a client claims, in a line.
 const NAME_SHOWN: usize = 64;
 
@@ -48,6 +50,7 @@ pub struct Shard {
     pub(crate) nonces: Nonces,
     pub(crate) random: Random,
     pub(crate) sources: SourceBuckets,
+    pub(crate) excess: SourceBuckets,
     pub(crate) shard_rate: Rate,
     pub(crate) shard_up: Bucket,
     pub(crate) shard_down: Bucket,
@@ -56,8 +59,14 @@ pub struct Shard {
     pub(crate) nobody: Arc<str>,
     pub(crate) draining: bool,
     clock: (Moment, u64),
-    denials: Bucket,
-    denials_left_out: u64,
+    denials: [Denials; Denial::CAUSES],
+}
+
+/// Lines of one cause, and how many were not said.
+#[derive(Clone, Copy, Default)]
+struct Denials {
+    bucket: Bucket,
+    left_out: u64,
 }
 
 impl Shard {
@@ -79,6 +88,7 @@ impl Shard {
             counters: Counters::default(),
             nonces: Nonces::new(&options.secret),
             sources: SourceBuckets::new(SOURCES, random.next_u64()),
+            excess: SourceBuckets::new(EXCESSES, random.next_u64()),
             shard_rate: Rate::bytes(options.settings.shard_bytes_per_second),
             shard_up: Bucket::default(),
             shard_down: Bucket::default(),
@@ -88,8 +98,7 @@ impl Shard {
             nobody: "".into(),
             draining: false,
             clock: (Moment::default(), 0),
-            denials: Bucket::default(),
-            denials_left_out: 0,
+            denials: [Denials::default(); Denial::CAUSES],
             settings: options.settings,
         }
     }
@@ -121,12 +130,8 @@ impl Shard {
             }
             Command::Reload { settings } => self.reload(now, settings),
             Command::Drain => self.draining = true,
-            Command::Revoke { user } => {
-                let settings = Arc::clone(&self.settings);
-                self.end_where(now, EndCause::Revoked, |allocation| {
-                    allocation.user == user || settings.users.account(&allocation.user) == &*user
-                });
-            }
+            Command::Revoke { user } => self
+                .end_where(now, EndCause::Revoked, |allocation| allocation.user == user || allocation.account == user),
             Command::EndAll { cause } => self.end_where(now, cause, |_| true),
         }
     }
@@ -204,7 +209,7 @@ impl Shard {
         if self.has_relay_address(offhook_wire_stun::AddressFamily::V6) { 508 } else { 440 }
     }
 
-    /// Says why, if not too many lines were said lately.
+    /// Says why, if not too many lines of this cause were said lately: guesses at passwords do not hide a full quota.
     pub(crate) fn deny(
         &mut self,
         now: Moment,
@@ -213,12 +218,13 @@ impl Shard {
         user: Option<&str>,
         peer: Option<SocketAddr>,
     ) {
-        if !self.denials.take(now, DENIALS, 1) {
-            self.denials_left_out += 1;
+        let Some(said) = self.denials.get_mut(why.cause()) else { return };
+        if !said.bucket.take(now, DENIALS, 1) {
+            said.left_out += 1;
             return;
         }
+        let left_out = std::mem::take(&mut said.left_out);
         let user = user.map(|user| user.chars().take(NAME_SHOWN).collect::<String>().into_boxed_str());
-        let left_out = std::mem::take(&mut self.denials_left_out);
         let denied = Denied { why, client: path.client, user, peer, left_out };
         self.outputs.push_back(Output::Denied(Box::new(denied)));
     }
@@ -315,7 +321,7 @@ impl Shard {
         let held = allocation.relays.into_iter().flatten().map(|held| held.relay);
         held.chain(pending).for_each(|relay| self.close_relay(relay));
         if let Some(grant) = allocation.grant.take() {
-            self.quota.release(self.settings.users.account(&allocation.user), grant);
+            self.quota.release(&allocation.account, grant);
         }
     }
 

@@ -77,13 +77,13 @@ impl SourceBuckets {
         Self { buckets: vec![Bucket::default(); places.next_power_of_two()].into(), secret }
     }
 
-    pub(crate) fn take(&mut self, now: Moment, source: IpAddr, rate: Rate) -> bool {
+    pub(crate) fn take(&mut self, now: Moment, source: IpAddr, rate: Rate, units: u64) -> bool {
         let prefix = match source {
             IpAddr::V4(ip) => u64::from(ip.to_bits()),
             IpAddr::V6(ip) => (ip.to_bits() >> 64) as u64,
         };
         let place = mix(prefix, self.secret) as usize & (self.buckets.len() - 1);
-        self.buckets.get_mut(place).is_some_and(|bucket| bucket.take(now, rate, 1))
+        self.buckets.get_mut(place).is_some_and(|bucket| bucket.take(now, rate, units))
     }
 }
 
@@ -128,7 +128,7 @@ mod tests {
     fn one_noisy_prefix_does_not_silence_another() {
         let rate = Rate { per_second: 5, burst: 5 };
         let mut table = SourceBuckets::new(1024, 42);
-        let mut taken = |ip: &str| table.take(START, ip.parse().unwrap(), rate);
+        let mut taken = |ip: &str| table.take(START, ip.parse().unwrap(), rate, 1);
         assert_eq!((0..100).filter(|_| taken("192.0.2.1")).count(), 5);
         assert!(taken("192.0.2.2"));
         // A host owns its whole /64.

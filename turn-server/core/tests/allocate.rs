@@ -359,3 +359,22 @@ impl Fast for Client {
         answer.relayed().port()
     }
 }
+
+/// A shell that binds later than it is asked: the connection may be gone by then.
+#[test]
+fn a_client_that_leaves_while_its_pair_is_opened_leaves_no_port_behind() {
+    for even_pair in [false, true] {
+        let mut s = Stage::new();
+        let free = s.shard.gauges().free_ports;
+        let mut alice = Client::by(tcp("203.0.113.7:40000", 1), "alice", "sesame");
+        alice.nonce = challenge(&mut s, &mut alice.clone()).nonce();
+        let request = alice.sealed(Method::ALLOCATE, |b| {
+            b.requested_transport(17).even_port(even_pair);
+        });
+        assert_eq!(s.shard.handle_input(s.now, &alice.path, &request), None);
+        s.shard.handle_command(s.now, Command::ClientClosed { path: alice.path });
+        s.command(Command::SetClock { unix_s: UNIX_S });
+        s.expect_empty();
+        assert_eq!(s.shard.gauges().free_ports, free, "pair: {even_pair}");
+    }
+}

@@ -72,7 +72,7 @@ fn stale_and_foreign_nonces_are_438_with_a_new_one() {
     let mut flipped = alice.clone();
     flipped.nonce.replace_range(6..7, if flipped.nonce.as_bytes()[6] == b'A' { "B" } else { "A" });
     assert_eq!(code(&mut s, &mut flipped), 438);
-    s.advance(secs(605));
+    s.advance(secs(640));
     let datagram = alice.sealed(Method::ALLOCATE, udp_request);
     let stale = s.answer(&alice.path, &datagram);
     assert_eq!((stale.code(), stale.message().has_integrity()), (438, false));
@@ -243,36 +243,61 @@ fn grows_by(path: &ClientPath, request: usize, answer: usize) -> f64 {
     (answer + headers) as f64 / (request + headers) as f64
 }
 
+/// Everything that a stranger may send and have an answer to, from the shortest on.
+fn strangers_requests(client: &mut Client) -> Vec<Vec<u8>> {
+    let mut requests = Vec::new();
+    for method in [Method::BINDING, Method::ALLOCATE, Method::REFRESH, Method::CREATE_PERMISSION, Method::CHANNEL_BIND]
+    {
+        requests.push(client.plain(method, |_| {}));
+        requests.push(client.plain(method, |b| done(b.fingerprint())));
+        requests.push(client.plain(method, |b| done(b.requested_transport(17).fingerprint())));
+        for padding in (0..300).step_by(4) {
+            requests.push(client.plain(method, |b| {
+                b.requested_transport(17);
+                if padding > 0 {
+                    b.attr(AttributeType::SOFTWARE, &vec![b'x'; padding - 4]);
+                }
+            }));
+        }
+        for unknown in 1..20u16 {
+            requests.push(client.plain(method, |b| {
+                (0..unknown).for_each(|n| done(b.attr(AttributeType(0x7000 + n), &[])));
+            }));
+        }
+        for nonce in ["", "x", "obMatJos2AAAC", "f-_499k9"] {
+            requests.push(client.plain(method, |b| done(b.username("").realm("").nonce(nonce).integrity(b"y"))));
+        }
+        requests.push(client.plain(method, |b| done(b.integrity(b"y"))));
+        requests.push(client.plain(method, |b| done(b.username("x").integrity(b"y"))));
+        requests.push(client.plain(method, |b| done(b.username("x").integrity_sha256(b"y").fingerprint())));
+        // With a nonce of ours: the right name and the wrong password.
+        requests.push(client.sealed(method, udp_request));
+    }
+    requests
+}
+
+/// A realm may have 16 bytes: an Allocate of Chromium's is 28 bytes, 56 with its headers, and no 401 is shorter than 44, 72
+/// with its headers, and the realm. Without the headers 1.6 could not hold under any realm.
 #[test]
 fn nothing_that_a_stranger_sends_comes_back_more_than_1_6_times_as_large() {
-    let mut s = Stage::with(|setup| setup.settings.unauthenticated = Rate::UNLIMITED);
-    s.reload(|settings| settings.fingerprint = false);
-    for address in ["5.5.5.5:5", "[2a00::5]:5"] {
-        let mut client = Client::new(address, "alice", "wrong");
-        let mut requests = Vec::new();
-        for method in
-            [Method::BINDING, Method::ALLOCATE, Method::REFRESH, Method::CREATE_PERMISSION, Method::CHANNEL_BIND]
-        {
-            for padding in (0..300).step_by(4) {
-                requests.push(client.plain(method, |b| {
-                    b.requested_transport(17);
-                    if padding > 0 {
-                        b.attr(AttributeType::SOFTWARE, &vec![b'x'; padding - 4]);
-                    }
-                }));
+    for (realm, fingerprint) in [("r", true), (REALM, false), ("turn.example.org", true), ("turn.example.org", false)] {
+        let mut s = Stage::with(|setup| {
+            setup.settings.users = Users::new(realm);
+            setup.settings.users.add("alice", UserSecret::Password("sesame".into())).add_rest_secret(b"north");
+            setup.settings.unauthenticated = Rate::UNLIMITED;
+            setup.settings.fingerprint = fingerprint;
+        });
+        for address in ["5.5.5.5:5", "[2a00::5]:5"] {
+            let mut client = Client { realm: realm.into(), ..Client::new(address, "alice", "wrong") };
+            client = with_nonce(&mut s, client);
+            let mut codes = std::collections::BTreeSet::new();
+            for request in strangers_requests(&mut client) {
+                let Some(answer) = s.try_answer(&client.path, &request) else { continue };
+                let ratio = grows_by(&client.path, request.len(), answer.0.len());
+                assert!(ratio <= 1.6, "{realm}: {} to {}: {ratio}", request.len(), answer.0.len());
+                codes.insert(answer.code());
             }
-            for unknown in 1..20u16 {
-                requests.push(client.plain(method, |b| {
-                    (0..unknown).for_each(|n| done(b.attr(AttributeType(0x7000 + n), &[])));
-                }));
-            }
-            requests.push(client.plain(method, |b| done(b.username("x").integrity(b"y"))));
-            requests.push(client.sealed(method, udp_request));
-        }
-        for request in requests {
-            let Some(answer) = s.try_answer(&client.path, &request) else { continue };
-            let ratio = grows_by(&client.path, request.len(), answer.0.len());
-            assert!(ratio <= 1.6, "{} to {}: {ratio}", request.len(), answer.0.len());
+            assert!(codes.into_iter().eq([0, 400, 401, 420, 438]));
         }
     }
 }
@@ -287,6 +312,63 @@ fn under_a_long_realm_a_client_still_learns_how_to_log_in() {
     client.allocated(&mut s);
     let shortest = client.plain(Method::REFRESH, |_| {});
     assert!(s.try_answer(&client.path, &shortest).is_none());
+}
+
+/// What a long realm costs is paid out of a purse: who claims another's address gains 4 KiB, and 256 bytes a second.
+#[test]
+fn under_any_realm_a_victim_is_sent_little_more_than_1_6_times_what_was_sent_in_its_name() {
+    for length in [17, 20, 28, 64, 127] {
+        let realm = "r".repeat(length);
+        let mut s = Stage::with(|setup| {
+            setup.settings.users = Users::new(&realm);
+            setup.settings.users.add("alice", UserSecret::Password("sesame".into()));
+            setup.settings.unauthenticated = Rate::UNLIMITED;
+            setup.settings.fingerprint = true;
+        });
+        let mut client = Client { realm: realm.clone(), ..Client::new("5.5.5.5:5", "alice", "wrong") };
+        let requests = strangers_requests(&mut client);
+        let (mut sent, mut got, mut answered) = (0, 0, 0);
+        for round in 0..100 {
+            for request in &requests {
+                sent += request.len() + 28;
+                let answer = s.try_answer(&client.path, request);
+                answered += usize::from(answer.is_some());
+                got += answer.map_or(0, |answer| answer.0.len() + 28);
+            }
+            s.advance(std::time::Duration::from_millis(100));
+            let seconds = f64::from(round) * 0.1;
+            assert!(got as f64 <= 1.6 * sent as f64 + 4_096.0 + 256.0 * seconds, "{length}: {sent} to {got}");
+        }
+        assert!(answered > 5_000, "{answered}");
+        // Somebody else has a purse of his own, and this one its next second.
+        s.advance(secs(1));
+        Client { realm: realm.clone(), ..Client::alice() }.allocated(&mut s);
+        Client { realm, ..Client::new("5.5.5.5:6", "alice", "sesame") }.allocated(&mut s);
+    }
+}
+
+/// A line a second for each cause, of each thread, and every cause has its line.
+#[test]
+fn guesses_at_passwords_do_not_hide_what_else_is_refused() {
+    let mut s = Stage::with(|setup| {
+        setup.settings.unauthenticated = Rate::UNLIMITED;
+        setup.limits.allocations_per_user = 1;
+    });
+    let mut guess = with_nonce(&mut s, Client::new("5.5.5.5:5", "alice", "guess"));
+    Client::alice().allocated(&mut s);
+    for second in 0..60 {
+        (0..200).for_each(|_| done(code(&mut s, &mut guess)));
+        if second == 30 {
+            assert_eq!(Client::alice_at(3).allocate(&mut s, |_| {}).code(), 486);
+        }
+        s.advance(secs(1));
+    }
+    let (guesses, others): (Vec<_>, Vec<_>) =
+        s.denied.iter().partition(|denied| denied.why == Denial::Auth(AuthError::Password));
+    assert!((60..=66).contains(&guesses.len()), "{}", guesses.len());
+    assert_eq!(guesses.len() as u64 + guesses.iter().map(|denied| denied.left_out).sum::<u64>(), 60 * 200 - 199);
+    assert_eq!(others.len(), 1);
+    assert_eq!(others[0].why, Denial::Request(Refused::Quota(QuotaError::User(1))));
 }
 
 #[test]
@@ -317,7 +399,7 @@ fn a_flood_of_strangers_makes_no_state_and_few_answers() {
     let to_one = s.replies.iter().filter(|(path, _)| path.client == at("9.9.9.9:9")).count();
     // Others may share its bucket.
     assert!(to_one <= 20, "{to_one}");
-    assert!(s.denied.len() <= 20);
+    assert!(s.denied.len() <= 5);
     let mut newcomer = Client::alice_at(3);
     s.advance(secs(3));
     newcomer.allocated(&mut s);
