@@ -10,25 +10,51 @@ pub fn own_tid() -> i32 {
 
 /// The thread of this process whose name begins with `name`.
 pub fn tid_by_name(name: &str) -> anyhow::Result<i32> {
-    for entry in std::fs::read_dir("/proc/self/task")? {
-        let path = entry?.path();
-        let comm = std::fs::read_to_string(path.join("comm")).unwrap_or_default();
-        if comm.trim_end().starts_with(name) {
-            let tid = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.parse().ok());
-            return tid.context("a thread's number");
-        }
-    }
-    bail!("no thread is called {name}")
+    tids_by_name(name).into_iter().next().with_context(|| format!("no thread is called {name}"))
+}
+
+/// All of them.
+pub fn tids_by_name(name: &str) -> Vec<i32> {
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().map_while(Result::ok);
+    let named = threads.map(|entry| entry.path()).filter(|path| {
+        let called = std::fs::read_to_string(path.join("comm")).unwrap_or_default();
+        called.trim_end().starts_with(name)
+    });
+    named.filter_map(|path| path.file_name()?.to_str()?.parse().ok()).collect()
 }
 
 /// CPU time, system time included, of a thread of this process.
 pub fn time_of(tid: i32) -> Duration {
     // The clock of a thread, as the kernel encodes it: the inverted id above "per thread" and "scheduler's count".
-    let clock = (!tid << 3) | 6;
+    read((!tid << 3) | 6)
+}
+
+/// The same of a whole process, ours or another.
+pub fn time_of_process(pid: i32) -> Duration {
+    read((!pid << 3) | 2)
+}
+
+/// Descriptors for ten thousand clients; processes started later inherit the limit.
+pub fn raise_descriptor_limit(wanted: u64) -> anyhow::Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the calls read and write one rlimit, which lives through them.
+    let code = unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
+        limit.rlim_cur = limit.rlim_cur.max(wanted);
+        limit.rlim_max = limit.rlim_max.max(limit.rlim_cur);
+        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit)
+    };
+    if code != 0 {
+        bail!("cannot have {wanted} descriptors: {}", std::io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+fn read(clock: libc::clockid_t) -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the kernel writes one timespec, which lives through the call.
     let code = unsafe { libc::clock_gettime(clock, &raw mut time) };
-    assert_eq!(code, 0, "the clock of thread {tid}");
+    assert_eq!(code, 0, "a clock of CPU time");
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 

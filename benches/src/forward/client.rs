@@ -1,6 +1,7 @@
 //! A peer as far as forwarding needs one: an ICE check, DTLS as client, SRTP.
 use anyhow::{Context, bail, ensure};
 use dimpl::{Config, Dtls, DtlsCertificate, Output, SrtpProfile};
+use offhook_testkit::TurnClient;
 use offhook_wire_srtp::{Profile, ReceiveContext, SendContext, split_dtls_keys};
 use offhook_wire_stun::{Class, Message, MessageBuilder, Method, TransactionId};
 use sha2::{Digest, Sha256};
@@ -58,9 +59,43 @@ impl ClientIdentity {
     }
 }
 
+/// How a peer reaches the SFU.
+pub enum Wire {
+    Direct(UdpSocket, SocketAddr),
+    /// Through a channel of a TURN server, bound to the SFU.
+    Relayed(TurnClient, u16),
+}
+
+impl Wire {
+    pub const fn socket(&self) -> &UdpSocket {
+        match self {
+            Self::Direct(socket, _) => socket,
+            Self::Relayed(client, _) => client.socket(),
+        }
+    }
+
+    pub fn send(&self, datagram: &[u8]) -> anyhow::Result<()> {
+        match self {
+            Self::Direct(socket, to) => drop(socket.send_to(datagram, to)?),
+            Self::Relayed(client, channel) => client.send(*channel, datagram)?,
+        }
+        Ok(())
+    }
+
+    fn receive(&self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Direct(socket, _) => socket.recv(buffer),
+            Self::Relayed(client, _) => {
+                let (_, payload) = client.receive()?;
+                buffer[..payload.len()].copy_from_slice(&payload);
+                Ok(payload.len())
+            }
+        }
+    }
+}
+
 pub struct Client {
-    pub socket: UdpSocket,
-    pub to: SocketAddr,
+    pub wire: Wire,
     pub send: SendContext,
     pub receive: ReceiveContext,
     ufrag: String,
@@ -78,39 +113,38 @@ impl Client {
         let candidate: Vec<&str> = attribute(answer, "a=candidate:")?.split(' ').collect();
         let (ip, port) = candidate.get(4).zip(candidate.get(5)).context("a candidate's address")?;
         let to: SocketAddr = format!("{ip}:{port}").parse()?;
-        let socket = UdpSocket::bind("127.0.0.1:0")?;
-        socket.set_read_timeout(Some(Duration::from_millis(50)))?;
+        Self::connect_by(identity, answer, Wire::Direct(UdpSocket::bind("127.0.0.1:0")?, to))
+    }
+
+    /// The same by a way that leads there.
+    pub fn connect_by(identity: &ClientIdentity, answer: &str, wire: Wire) -> anyhow::Result<Self> {
+        wire.socket().set_read_timeout(Some(Duration::from_millis(50)))?;
         let ufrag = attribute(answer, "a=ice-ufrag:")?.to_owned();
         let pwd = attribute(answer, "a=ice-pwd:")?.to_owned();
-        check(&socket, to, &ufrag, &pwd)?;
+        check(&wire, &ufrag, &pwd)?;
         let mut buffer = [0; 2_048];
-        let len = socket.recv(&mut buffer).context("no answer to the check")?;
+        let len = wire.receive(&mut buffer).context("no answer to the check")?;
         ensure!(Message::parse(&buffer[..len])?.class() == Class::Success, "the check was refused");
-        let (send, receive) = handshake(identity, &socket, to)?;
-        socket.set_nonblocking(true)?;
-        Ok(Self { socket, to, send, receive, ufrag, pwd })
+        let (send, receive) = handshake(identity, &wire)?;
+        wire.socket().set_nonblocking(true)?;
+        Ok(Self { wire, send, receive, ufrag, pwd })
     }
 
     /// Keeps the consent alive.
     pub fn check(&self) -> anyhow::Result<()> {
-        check(&self.socket, self.to, &self.ufrag, &self.pwd)
+        check(&self.wire, &self.ufrag, &self.pwd)
     }
 }
 
-fn check(socket: &UdpSocket, to: SocketAddr, ufrag: &str, pwd: &str) -> anyhow::Result<()> {
+fn check(wire: &Wire, ufrag: &str, pwd: &str) -> anyhow::Result<()> {
     let mut buffer = [0; 256];
     let mut request = MessageBuilder::new(&mut buffer, Class::Request, Method::BINDING, TransactionId([3; 12]));
     request.username(&format!("{ufrag}:peer")).priority(1).ice_controlling(1).use_candidate();
     let len = request.integrity(pwd.as_bytes()).fingerprint().finish()?;
-    socket.send_to(&buffer[..len], to)?;
-    Ok(())
+    wire.send(&buffer[..len])
 }
 
-fn handshake(
-    identity: &ClientIdentity,
-    socket: &UdpSocket,
-    to: SocketAddr,
-) -> anyhow::Result<(SendContext, ReceiveContext)> {
+fn handshake(identity: &ClientIdentity, wire: &Wire) -> anyhow::Result<(SendContext, ReceiveContext)> {
     let mut dtls = Dtls::new_12(Arc::clone(&identity.config), identity.certificate.clone(), Instant::now());
     dtls.set_active(true);
     let begun = Instant::now();
@@ -121,7 +155,7 @@ fn handshake(
     while begun.elapsed() < PATIENCE {
         loop {
             match dtls.poll_output(&mut output) {
-                Output::Packet(bytes) => drop(socket.send_to(bytes, to)?),
+                Output::Packet(bytes) => wire.send(bytes)?,
                 Output::KeyingMaterial(material, profile) => {
                     ensure!(profile == SrtpProfile::AEAD_AES_256_GCM, "negotiated {profile}");
                     keys = Some(split_dtls_keys(Profile::AeadAes256Gcm, &material, true)?);
@@ -133,7 +167,7 @@ fn handshake(
         if let Some((ours, theirs)) = &keys {
             return Ok((SendContext::new(ours)?, ReceiveContext::new(theirs)?));
         }
-        if let Ok(len) = socket.recv(&mut buffer) {
+        if let Ok(len) = wire.receive(&mut buffer) {
             dtls.handle_timeout(Instant::now()).and_then(|()| dtls.handle_packet(&buffer[..len])).map_err(fail)?;
         } else {
             dtls.handle_timeout(Instant::now()).map_err(fail)?;

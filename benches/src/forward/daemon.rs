@@ -1,5 +1,6 @@
 //! The SFU daemon itself, driven over its bus and its sockets.
 use super::client::{Client, ClientIdentity};
+use super::ground::Pace;
 use super::{PAYLOAD_BYTES, RECEIVERS, Round, ground, payload};
 use crate::{alloc, cpu};
 use anyhow::{Context as _, ensure};
@@ -30,7 +31,7 @@ pub struct Ours {
     _data: tempfile::TempDir,
 }
 
-async fn ask<R: Request>(bus: &Bus, node: &NodeId, body: &R) -> anyhow::Result<R::Reply> {
+pub async fn ask<R: Request>(bus: &Bus, node: &NodeId, body: &R) -> anyhow::Result<R::Reply> {
     let context =
         Context { tenant: Some(TenantId::parse("bench")?), call: Some(CallId::parse("forward")?), epoch: None };
     let reply = bus.request(Target::Node(node.clone()), &context, body, Duration::from_secs(10)).await;
@@ -72,7 +73,7 @@ impl Ours {
         let receivers = (0..RECEIVERS)
             .map(|n| join(format!("receiver-{n}"), "recvonly"))
             .collect::<anyhow::Result<Vec<Client>>>()?;
-        let sockets = receivers.iter().map(|client| client.socket.try_clone()).collect::<Result<_, _>>()?;
+        let sockets = receivers.iter().map(|client| client.wire.socket().try_clone()).collect::<Result<_, _>>()?;
         cpu::pin(tid, 0)?;
         cpu::pin(cpu::own_tid(), 1)?;
         Ok(Self { runtime, running, switch, sender, sockets, receivers, tid, sequence: 0, _data: data })
@@ -106,8 +107,7 @@ impl Ours {
             RtpHeader { marker: false, payload_type: 0, sequence, timestamp, ssrc: 77 }.write(&mut datagram)?;
             datagram[12..12 + PAYLOAD_BYTES].copy_from_slice(&payload(number));
             let len = sender.send.protect_rtp(&mut datagram, 12 + PAYLOAD_BYTES)?;
-            sender.socket.send_to(&datagram[..len], sender.to)?;
-            Ok(())
+            sender.wire.send(&datagram[..len])
         };
         let mut counts = vec![0_u32; RECEIVERS];
         let took = |index: usize, datagram: &mut [u8]| {
@@ -120,7 +120,7 @@ impl Ours {
             }
             Ok(())
         };
-        ground::drive(sockets, packets, send, took)
+        ground::drive(sockets, &Pace::of_forwarding(packets), send, took)
     }
 
     pub fn stop(self) -> anyhow::Result<()> {

@@ -1,6 +1,7 @@
 //! The bare loop: nothing but the system calls and the crypto that forwarding cannot do without.
 #![allow(unsafe_code)]
-use super::{PAYLOAD_BYTES, RECEIVERS, Round, ground, payload};
+use super::ground::{self, Pace};
+use super::{PAYLOAD_BYTES, RECEIVERS, Round, payload};
 use crate::cpu;
 use anyhow::{Context, ensure};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -71,7 +72,7 @@ impl Floor {
         let first = self.sequence;
         let received = ground::drive(
             &self.sockets,
-            packets,
+            &Pace::of_forwarding(packets),
             |number| {
                 let sequence = first + number;
                 let mut datagram = [0x80; DATAGRAM];

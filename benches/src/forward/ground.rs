@@ -8,24 +8,39 @@ use std::time::{Duration, Instant};
 /// What still travels when the last packet has been sent.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Sends `packets` packets by the clock and reads every receiver's socket in between. `took` gets each datagram.
+/// How many packets are sent, how fast, and how many receivers each one has.
+pub struct Pace {
+    pub packets: u32,
+    pub per_second: u32,
+    pub fan_out: u64,
+    /// Bytes in front of each packet as it arrives.
+    pub header: usize,
+}
+
+impl Pace {
+    pub const fn of_forwarding(packets: u32) -> Self {
+        Self { packets, per_second: PACKETS_PER_SECOND, fan_out: RECEIVERS as u64, header: 0 }
+    }
+}
+
+/// Sends packets by the clock and reads every receiver's socket in between. `took` gets each datagram.
 pub fn drive(
     sockets: &[UdpSocket],
-    packets: u32,
+    pace: &Pace,
     mut send: impl FnMut(u32) -> anyhow::Result<()>,
     mut took: impl FnMut(usize, &mut [u8]) -> anyhow::Result<()>,
 ) -> anyhow::Result<u64> {
-    ensure!(sockets.len() == RECEIVERS, "{} receivers", sockets.len());
+    let Pace { packets, per_second, fan_out, header } = *pace;
     let mut poller = Poller::new()?;
     for (token, socket) in (0..).zip(sockets) {
         poller.add(socket, token)?;
     }
     let mut ready = Ready::default();
-    let interval = Duration::from_secs(1) / PACKETS_PER_SECOND;
+    let interval = Duration::from_secs(1) / per_second;
     let begun = Instant::now();
     let end = begun + interval * packets + GRACE;
     let (mut sent, mut received) = (0, 0_u64);
-    let expected = u64::from(packets) * RECEIVERS as u64;
+    let expected = u64::from(packets) * fan_out;
     let mut buffer = [0; 2_048];
     while received < expected && Instant::now() < end {
         while sent < packets && Instant::now() >= begun + interval * sent {
@@ -39,9 +54,10 @@ pub fn drive(
             let Some(socket) = sockets.get(index) else { continue };
             while let Ok(len) = socket.recv(&mut buffer) {
                 // RTCP of the other side is no forwarded packet.
-                if len > 2 && !(192..=223).contains(&buffer[1]) && buffer[0] >> 6 == 2 {
+                let packet = &mut buffer[header.min(len)..len];
+                if packet.len() > 2 && !(192..=223).contains(&packet[1]) && packet[0] >> 6 == 2 {
                     received += 1;
-                    took(index, &mut buffer[..len])?;
+                    took(index, packet)?;
                 }
             }
         }

@@ -1,9 +1,9 @@
 //! One sender, 500 receivers: what it costs to forward a packet, against a bare loop of the same system calls and
 //! crypto over the same topology in the same run.
-mod client;
-mod daemon;
+pub mod client;
+pub mod daemon;
 mod floor;
-mod ground;
+pub mod ground;
 mod memory;
 
 use crate::{cpu, result};
