@@ -24,6 +24,47 @@ fn a_users_quota_is_held_until_the_allocation_is_really_gone() {
     second.allocated(&mut s);
 }
 
+/// Whoever asks call-control for credentials every second is still one user.
+#[test]
+fn new_rest_credentials_of_the_same_user_bring_no_new_quota() {
+    let mut s = limited(QuotaLimits { allocations_per_user: 2, ..QuotaLimits::default() });
+    let mut carol = |n: u64, user: &str| {
+        let mut client = Client::rest(&format!("5.5.5.5:{}", n + 1), UNIX_S + 60 + n, user, b"north");
+        client.allocate(&mut s, |_| {}).code()
+    };
+    assert_eq!((carol(0, "carol"), carol(1, "carol"), carol(2, "carol"), carol(3, "dave")), (0, 0, 486, 0));
+    // A name that is only a time is a user of its own, as in coturn.
+    assert_eq!((carol(4, ""), carol(5, ""), carol(6, "")), (0, 0, 0));
+    s.command(Command::Revoke { user: "carol".into() });
+    assert_eq!(s.ended.iter().filter(|ended| ended.user.ends_with(":carol")).count(), 2);
+    s.command(Command::EndAll { cause: EndCause::ServerStopped });
+    s.expect_empty();
+}
+
+/// As call-control hands them out: each join of a call brings another name of the same account.
+fn lodger(n: u32, expires: u64) -> Client {
+    let name = format!("{expires}:bob");
+    let password = offhook_wire_stun::credentials::password(b"north", &name);
+    Client::new(&format!("5.5.6.{n}:1"), &name, &password)
+}
+
+#[test]
+fn revoking_an_account_ends_what_it_has_under_whichever_credentials_and_keeps_it_out() {
+    let mut s = Stage::new();
+    let far = 4_000_000_000;
+    lodger(1, far).allocated(&mut s);
+    lodger(2, far + 1).allocated(&mut s);
+    Client::alice().allocated(&mut s);
+    s.reload(|settings| {
+        settings.users.revoke("bob", far + 1);
+    });
+    s.command(Command::Revoke { user: "bob".into() });
+    assert_eq!(s.ended.iter().map(|ended| ended.cause).collect::<Vec<_>>(), [EndCause::Revoked; 2]);
+    assert_eq!(s.shard.gauges().allocations, 1);
+    assert_eq!(lodger(1, far).allocate(&mut s, |_| {}).code(), 401);
+    lodger(1, far + 2).allocated(&mut s);
+}
+
 /// What a name means may change while its allocation lives.
 #[test]
 fn quota_goes_back_to_the_account_that_it_was_taken_from() {
