@@ -56,8 +56,18 @@ impl Bus {
 
     /// A live table of nodes. Must be called inside a tokio runtime.
     pub fn nodes(&self) -> NodeTable {
+        self.table(None)
+    }
+
+    /// The same of one kind alone, from what its nodes say: complete after one period. For daemons whose user on the bus
+    /// may hear that kind's rows and nothing else of the bucket.
+    pub fn nodes_of(&self, kind: DaemonKind) -> NodeTable {
+        self.table(Some(kind))
+    }
+
+    fn table(&self, kind: Option<DaemonKind>) -> NodeTable {
         let (sender, rows) = watch::channel(Arc::new(Vec::new()));
-        let task = tokio::spawn(follow(self.clone(), sender));
+        let task = tokio::spawn(follow(self.clone(), kind, sender));
         NodeTable { rows, _task: Arc::new(AbortOnDrop(task.abort_handle())) }
     }
 }
@@ -148,6 +158,8 @@ async fn write_row(bus: &Bus, row: &NodeRow) -> Result<(), String> {
 
 /// The reader's view: rows, and when each was last heard of on our clock.
 struct View {
+    /// Rows of other kinds are none of this reader's business.
+    kind: Option<DaemonKind>,
     rows: BTreeMap<String, (NodeRow, Instant)>,
     sender: watch::Sender<Arc<Vec<NodeRow>>>,
 }
@@ -169,6 +181,9 @@ impl View {
             }
         };
         // A row speaks for the node whose key it stands under, and for no other.
+        if self.kind.is_some_and(|kind| kind != row.kind) {
+            return;
+        }
         if key_of(&row) != change.key || (self.rows.len() >= MAX_NODES && !self.rows.contains_key(&change.key)) {
             tracing::warn!(key = change.key, "node row ignored: wrong key, or too many nodes");
             return;
@@ -211,13 +226,17 @@ impl View {
     }
 }
 
-async fn follow(bus: Bus, sender: watch::Sender<Arc<Vec<NodeRow>>>) {
-    let mut view = View { rows: BTreeMap::new(), sender };
+async fn follow(bus: Bus, kind: Option<DaemonKind>, sender: watch::Sender<Arc<Vec<NodeRow>>>) {
+    let mut view = View { kind, rows: BTreeMap::new(), sender };
     let mut connected = bus.is_connected();
     loop {
         until(&mut connected, true).await;
         view.grace();
-        match bus.inner.transport.watch(Bucket::Nodes).await {
+        let watching = match kind {
+            None => bus.inner.transport.watch(Bucket::Nodes).await,
+            Some(kind) => bus.inner.transport.overhear(Bucket::Nodes, kind.as_str()).await,
+        };
+        match watching {
             Ok(changes) => read_changes(&mut view, changes, &mut connected).await,
             Err(KeyError::Transport(error)) => tracing::debug!(%error, "cannot watch the nodes yet"),
             Err(KeyError::Conflict) => {}

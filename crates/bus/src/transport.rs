@@ -96,6 +96,13 @@ pub(crate) trait Transport: Send + Sync + 'static {
     fn delete(&self, bucket: Bucket, key: String, expect: Expect) -> BoxFuture<'_, Result<(), KeyError>>;
     /// What stands in the bucket, then what changes. Ends when the reader falls behind or the connection is lost.
     fn watch(&self, bucket: Bucket) -> BoxFuture<'_, Result<mpsc::Receiver<KeyValue>, KeyError>>;
+    /// Writes to keys that begin with `prefix` and a dot, as they happen; what stands there already may be passed over.
+    /// Needs no right on the bucket but to hear these keys. Ends as [`Transport::watch`] does.
+    fn overhear(
+        &self,
+        bucket: Bucket,
+        prefix: &'static str,
+    ) -> BoxFuture<'_, Result<mpsc::Receiver<KeyValue>, KeyError>>;
     /// When the bucket was created (ns since 1970): the first half of an epoch.
     fn created_ns(&self, bucket: Bucket) -> BoxFuture<'_, Result<u64, KeyError>>;
 

@@ -18,6 +18,7 @@ pub mod recorder;
 pub mod secret;
 pub mod sfu;
 pub mod time;
+pub mod turn;
 
 pub use audio::CodecName;
 pub use dial::{DialRefusal, DialRules, PhoneNumber};

@@ -11,6 +11,7 @@ use offhook_contract::node::TrunkState;
 use offhook_contract::recorder::*;
 use offhook_contract::sfu::*;
 use offhook_contract::time::ClockPair;
+use offhook_contract::turn::*;
 use offhook_contract::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -152,6 +153,7 @@ fn every_message_of_the_release_is_read_and_written_unchanged() {
     sfu_messages(&mut golden);
     gateway_messages(&mut golden);
     recorder_and_control_messages(&mut golden);
+    turn_messages(&mut golden);
     events(&mut golden);
     facts(&mut golden);
     surroundings(&mut golden);
@@ -255,6 +257,23 @@ fn recorder_and_control_messages(golden: &mut Golden) {
     };
     golden.request(&incoming, &IncomingRoute::Accept { call: call(), leg: leg() });
     golden.check("control.route_incoming.reply.reject", &IncomingRoute::Reject { cause: HangupCause::NotFound });
+}
+
+fn turn_messages(golden: &mut Golden) {
+    let user = "0198c1f2-0000-7000-8000-000000000004";
+    let session = TurnSession {
+        user: format!("1790000600:{user}"),
+        client: "203.0.113.7:50000".parse().unwrap(),
+        transport: TurnTransport::Stream,
+        relayed: vec!["198.51.100.1:49152".parse().unwrap()],
+        began_ms: UnixMs(1_790_000_000_000),
+        up: TurnCarried { packets: 3, bytes: 516 },
+        down: TurnCarried { packets: 2, bytes: 344 },
+    };
+    let list = ListTurnSessions { user: Some(user.into()) };
+    golden.request(&list, &TurnSessions { sessions: vec![session], total: 1 });
+    let revoke = RevokeTurnUser { user: user.into(), credentials_until_ms: UnixMs(1_790_000_600_000) };
+    golden.request(&revoke, &TurnRevoked { ended: 1 });
 }
 
 fn events(golden: &mut Golden) {

@@ -45,6 +45,10 @@ impl Buckets {
         Self { jetstream, link, names, open: Mutex::default(), runtime, may_create }
     }
 
+    pub(super) fn name(&self, bucket: Bucket) -> &str {
+        self.names.iter().find(|(b, _)| *b == bucket).map(|(_, name)| name.as_str()).unwrap_or_default()
+    }
+
     async fn opened(&self, bucket: Bucket) -> Result<Opened, KeyError> {
         self.link.check()?;
         let life = self.link.life();
@@ -52,8 +56,7 @@ impl Buckets {
         if let Some(opened) = open.get(&bucket).filter(|opened| opened.life == life) {
             return Ok(opened.clone());
         }
-        let name = self.names.iter().find(|(b, _)| *b == bucket).map(|(_, name)| name.clone()).unwrap_or_default();
-        let opened = match tokio::time::timeout(TIMEOUT, self.open_or_create(bucket, &name, life)).await {
+        let opened = match tokio::time::timeout(TIMEOUT, self.open_or_create(bucket, self.name(bucket), life)).await {
             Ok(opened) => opened?,
             Err(_) => return Err(TransportError::Timeout.into()),
         };

@@ -172,6 +172,31 @@ async fn forward(
     let _ = from.unsubscribe().await;
 }
 
+/// A key-value write is a message on the key's subject; a deletion says so in a header and has no body.
+async fn overhear(
+    mut from: Subscriber,
+    keys: String,
+    to: mpsc::Sender<KeyValue>,
+    mut connected: watch::Receiver<bool>,
+) {
+    loop {
+        let message = tokio::select! {
+            message = from.next() => message,
+            () = until(&mut connected, false) => None,
+            () = to.closed() => None,
+        };
+        let Some(message) = message else { break };
+        let Some(key) = message.subject.as_str().strip_prefix(&keys) else { continue };
+        let removed = message.headers.as_ref().is_some_and(|headers| headers.get("KV-Operation").is_some());
+        let value = (!removed).then(|| message.payload.to_vec());
+        if to.send(KeyValue { key: key.to_owned(), value, revision: 0 }).await.is_err() {
+            break;
+        }
+    }
+    // The connection may be gone: then the subscription is, too.
+    let _ = from.unsubscribe().await;
+}
+
 impl Transport for NatsTransport {
     fn request(
         &self,
@@ -232,6 +257,22 @@ impl Transport for NatsTransport {
 
     fn watch(&self, bucket: Bucket) -> BoxFuture<'_, Result<mpsc::Receiver<KeyValue>, KeyError>> {
         async move { self.buckets.watch(bucket).await }.boxed()
+    }
+
+    fn overhear(
+        &self,
+        bucket: Bucket,
+        prefix: &'static str,
+    ) -> BoxFuture<'_, Result<mpsc::Receiver<KeyValue>, KeyError>> {
+        async move {
+            self.link.check()?;
+            let keys = format!("$KV.{}.", self.buckets.name(bucket));
+            let subscriber = self.subscribe(format!("{keys}{prefix}.*"), None).await?;
+            let (to, changes) = mpsc::channel(QUEUE_LENGTH);
+            self.runtime.spawn(overhear(subscriber, keys, to, self.link.subscribe()));
+            Ok(changes)
+        }
+        .boxed()
     }
 
     fn created_ns(&self, bucket: Bucket) -> BoxFuture<'_, Result<u64, KeyError>> {

@@ -37,6 +37,7 @@ on_both_transports! {
     requests::a_message_over_the_limit_is_refused_before_it_is_sent => a_message_over_the_limit_is_refused_before_it_is_sent,
     requests::an_event_reaches_its_tenants_listeners_and_no_others => an_event_reaches_its_tenants_listeners_and_no_others,
     presence::a_node_is_seen_while_it_announces_itself => a_node_is_seen_while_it_announces_itself,
+    presence::a_reader_of_one_kind_hears_it_come_and_go_and_no_other => a_reader_of_one_kind_hears_it_come_and_go_and_no_other,
     presence::a_node_that_dies_is_gone_after_its_time_to_live => a_node_that_dies_is_gone_after_its_time_to_live,
     leases::a_lease_has_one_holder_and_the_next_has_a_higher_epoch => a_lease_has_one_holder_and_the_next_has_a_higher_epoch,
     leases::the_lease_of_a_dead_holder_falls_to_the_one_who_waits => the_lease_of_a_dead_holder_falls_to_the_one_who_waits,

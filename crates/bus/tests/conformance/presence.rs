@@ -50,6 +50,23 @@ pub async fn a_node_is_seen_while_it_announces_itself(fixture: impl Fixture) {
     assert!(table.list(DaemonKind::Sfu).is_empty());
 }
 
+pub async fn a_reader_of_one_kind_hears_it_come_and_go_and_no_other(fixture: impl Fixture) {
+    let (one, two) = (fixture.peer().await, fixture.peer().await);
+    let (_stranger, followed) = watch::channel(NodeRow { kind: DaemonKind::Sip, ..row("sip-1") });
+    let _other = one.announce(followed);
+    let (_own, followed) = watch::channel(row("sfu-1"));
+    let presence = one.announce(followed);
+    let mut table = two.nodes_of(DaemonKind::Sfu);
+    assert_eq!(seen(&mut table, "sfu-1").await, row("sfu-1"));
+    // Every node has spoken by then.
+    seen(&mut two.nodes(), "sip-1").await;
+    assert_eq!(table.all().len(), 1);
+    let began = Instant::now();
+    within(presence.withdraw()).await;
+    gone(&mut table, "sfu-1").await;
+    assert!(began.elapsed() < Duration::from_secs(3), "a withdrawn row does not wait for its expiry");
+}
+
 pub async fn a_node_that_dies_is_gone_after_its_time_to_live(fixture: impl Fixture) {
     let (dying, reading) = (fixture.peer().await, fixture.peer().await);
     let mut table = reading.nodes();

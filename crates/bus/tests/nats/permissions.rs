@@ -7,6 +7,7 @@ use offhook_contract::event::LegProgress;
 use offhook_contract::fact::{FactReceipt, StoreFact};
 use offhook_contract::node::{NodeRow, NodeState};
 use offhook_contract::sfu::{CloseRoom, Done};
+use offhook_contract::turn::{ListTurnSessions, TurnSessions};
 use offhook_contract::{
     BootId, CallId, Context, DaemonKind, Event, Fact, HangupCause, LegId, NodeId, RoomId, Secret, TenantId, UnixMs,
 };
@@ -18,11 +19,12 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Long enough for a message that is on its way to arrive.
 const SILENCE: Duration = Duration::from_millis(500);
 
-const PASSWORDS: [(&str, &str); 4] = [
+const PASSWORDS: [(&str, &str); 5] = [
     ("OFFHOOK_BUS_CONTROL", "control-password"),
     ("OFFHOOK_BUS_SFU", "sfu-password"),
     ("OFFHOOK_BUS_SIP", "sip-password"),
     ("OFFHOOK_BUS_RECORDER", "recorder-password"),
+    ("OFFHOOK_BUS_TURN", "turn-password"),
 ];
 
 async fn sample() -> NatsServer {
@@ -163,6 +165,48 @@ async fn a_recorders_credential_cannot_command_the_gateway_or_listen_to_others()
     recorder.publish("$KV.offhook_main_nodes.recorder.one", row.into()).await.unwrap();
     recorder.flush().await.unwrap();
     assert!(control.acquire_lease("leader", TIMEOUT).await.is_ok(), "the lease was written by the recorder");
+}
+
+async fn answer_sessions(mut server: Server) {
+    while let Some(incoming) = server.next().await {
+        incoming.reply::<ListTurnSessions>(Ok(TurnSessions::default()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_server_hears_the_sfus_and_answers_call_control_and_may_do_nothing_else() {
+    let server = sample().await;
+    let control = bus(&server, DaemonKind::Control).await;
+    let mut everybody = control.nodes();
+    let turn = bus(&server, DaemonKind::Turn).await;
+    let (_own, followed) = watch::channel(row(DaemonKind::Turn));
+    let _presence = turn.announce(followed);
+    within(everybody.wait_for(|rows| rows.iter().any(|r| r.kind == DaemonKind::Turn))).await;
+    let sessions = turn.serve(DaemonKind::Turn, Target::Node(node("turn-1"))).await.unwrap();
+    tokio::spawn(answer_sessions(sessions));
+    let list = ListTurnSessions { user: None };
+    control.request(Target::Node(node("turn-1")), &Context::default(), &list, TIMEOUT).await.unwrap();
+
+    let mut sfus = turn.nodes_of(DaemonKind::Sfu);
+    let sfu = bus(&server, DaemonKind::Sfu).await;
+    let (_own, followed) = watch::channel(row(DaemonKind::Sfu));
+    let _announced = sfu.announce(followed);
+    within(sfus.wait_for(|rows| rows.iter().any(|r| r.kind == DaemonKind::Sfu))).await;
+
+    let intruder = intruder(&server, DaemonKind::Turn).await;
+    let mut overheard = Vec::new();
+    for pattern in ["offhook.main.v1.sfu.*.*", "$KV.offhook_main_nodes.control.*", "$KV.offhook_main_leases.*", ">"] {
+        overheard.push(intruder.subscribe(pattern).await.unwrap());
+    }
+    intruder.publish("$KV.offhook_main_nodes.sfu.one", "{}".into()).await.unwrap();
+    intruder.publish("$KV.offhook_main_leases.leader", "{}".into()).await.unwrap();
+    let asked = intruder.request("$JS.API.CONSUMER.CREATE.KV_offhook_main_nodes", "{}".into());
+    assert!(!matches!(tokio::time::timeout(SILENCE, asked).await, Ok(Ok(_))), "a consumer was made");
+    assert!(control.acquire_lease("leader", TIMEOUT).await.is_ok(), "the lease was written by the TURN server");
+    assert_eq!(sfus.all(), [row(DaemonKind::Sfu)], "it spoke for an SFU");
+    for mut subscription in overheard {
+        assert!(tokio::time::timeout(SILENCE / 4, subscription.next()).await.is_err(), "overheard");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

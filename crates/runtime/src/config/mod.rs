@@ -7,10 +7,12 @@ mod redact;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 pub use dial::Dial;
 pub use error::ConfigError;
 pub use shared::{BusConfig, Net, PublicAddress, Runtime, Storage, Tls, one_or_many};
+pub use turn::{Turn, TurnLifetimes, TurnMediaPeer, TurnQuotas, TurnUser};
 
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;

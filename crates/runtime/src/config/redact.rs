@@ -3,7 +3,9 @@ use toml::Value;
 
 /// Whether a key of this name holds a secret.
 pub(crate) fn is_secret(key: &str) -> bool {
-    ["password", "secret", "token", "nkey_seed", "api_key", "database_url"].iter().any(|word| key.ends_with(word))
+    ["password", "secret", "secrets", "token", "nkey_seed", "api_key", "database_url"]
+        .iter()
+        .any(|word| key.ends_with(word))
 }
 
 /// The value with every secret in it as `***`.
