@@ -15,9 +15,10 @@ use subtle::ConstantTimeEq as _;
 
 /// RFC 8489 §9.2: what a nonce with security features begins with; four characters of features follow.
 const COOKIE: &[u8] = b"obMatJos2";
-/// RFC 8489 §18.1: password algorithms, and username anonymity.
-const FEATURE_ALGORITHMS: u8 = 0x01;
-const FEATURE_USERHASH: u8 = 0x02;
+/// RFC 8489 §18.1: bit 0 is password algorithms, bit 1 username anonymity, and bit 0 of the 24 is the leftmost. (The nonce
+/// of the sample in appendix B.1 has them at the other end.)
+const FEATURE_ALGORITHMS: u8 = 0x80;
+const FEATURE_USERHASH: u8 = 0x40;
 const FEATURES_LEN: usize = 4;
 const COOKIE_LEN: usize = COOKIE.len() + FEATURES_LEN;
 /// A character of time and seven of MAC: 42 bits. Forging one takes a month at a million packets a second and wins nothing
@@ -152,7 +153,7 @@ fn step_s(lifetime: Option<Duration>) -> u64 {
 
 fn features_text(features: u8) -> [u8; FEATURES_LEN] {
     let mut text = [0; FEATURES_LEN];
-    let _ = URL_SAFE_NO_PAD.encode_slice([0, 0, features], &mut text);
+    let _ = URL_SAFE_NO_PAD.encode_slice([features, 0, 0], &mut text);
     text
 }
 
@@ -160,7 +161,7 @@ fn features_of(text: &[u8]) -> Option<u8> {
     let mut bytes = [0; 3];
     URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?;
     match bytes {
-        [0, 0, features] if features & !(FEATURE_ALGORITHMS | FEATURE_USERHASH) == 0 => Some(features),
+        [features, 0, 0] if features & !(FEATURE_ALGORITHMS | FEATURE_USERHASH) == 0 => Some(features),
         _ => None,
     }
 }
@@ -187,7 +188,7 @@ mod tests {
         for form in [Form::Short, Form::Long { userhash: true }, Form::Long { userhash: false }] {
             let nonce = nonces.mint(at(1_000), &here, form, LIFE);
             let text = nonce.as_bytes();
-            assert!(text.len() == 8 || text.starts_with(b"obMatJos2AAA") && text.len() == 21);
+            assert!(text.len() == 8 || text.starts_with(b"obMatJos2") && text.len() == 21);
             let check = |now, path: &ClientPath, text: &[u8]| nonces.check(at(now), path, text, LIFE);
             assert_eq!(check(1_600, &here, text), Some(Fresh { algorithms: form != Form::Short }));
             assert_eq!(check(1_000 + 600 + 2 * 19, &here, text), None);

@@ -187,7 +187,8 @@ fn sha256_and_hashed_names_open_and_the_answer_is_sealed_alike() {
     let mut s = Stage::new();
     for (n, (chosen, hashed)) in [(2, true), (2, false), (1, true)].into_iter().enumerate() {
         let (mut client, list) = long_challenge(&mut s, Client::new(&format!("5.5.5.5:{}", n + 1), "alice", "sesame"));
-        assert!(client.nonce.starts_with("obMatJos2AAAD"));
+        // RFC 8489 §18.1: bits 0 and 1 of 24, the leftmost first.
+        assert!(client.nonce.starts_with("obMatJos2wAAA"), "{}", client.nonce);
         let datagram = modern(&mut client, chosen, &list, hashed);
         let answer = s.answer(&client.path, &datagram);
         assert_eq!((answer.code(), answer.message().has_integrity()), (0, false));
