@@ -32,6 +32,8 @@ pub enum Remark {
     NoValue,
     #[error("has a value that cannot be read, and is passed over: {expected}")]
     Ignored { expected: &'static str },
+    #[error("has words behind its value, which do not count: only a whole line can be a comment")]
+    Cut,
     /// The only one that stops the start.
     #[error("has a value that cannot be read: {0}")]
     Fatal(String),

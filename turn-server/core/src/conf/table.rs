@@ -44,9 +44,18 @@ impl Kind {
             return Err(Remark::NoValue);
         }
         match self {
-            Self::Flag(field) => *field(conf) = boolean(value)?,
-            Self::Port(field) => *field(conf) = parsed(value, "a port, 0 to 65535")?,
-            Self::Number(field) => *field(conf) = parsed(value, "a number")?,
+            Self::Flag(field) => {
+                *field(conf) = boolean(without_comment(value))?;
+                return uncut(value, without_comment(value));
+            }
+            Self::Port(field) => {
+                *field(conf) = parsed(value, "a port, 0 to 65535")?;
+                return uncut(value, digits(value));
+            }
+            Self::Number(field) => {
+                *field(conf) = parsed(value, "a number")?;
+                return uncut(value, digits(value));
+            }
             Self::Text(field) => *field(conf) = Some(value.to_owned()),
             Self::Secret(field) => *field(conf) = Some(Hidden(value.to_owned())),
             Self::Secrets(field) => field(conf).push(Hidden(value.to_owned())),
@@ -67,6 +76,7 @@ impl Kind {
             }
             Self::StaleNonce => {
                 conf.stale_nonce_s = if value.is_empty() { 600 } else { parsed(value, "seconds")? };
+                return uncut(value, digits(value));
             }
             Self::Family => {
                 conf.default_family = match value {
@@ -95,7 +105,22 @@ fn boolean(value: &str) -> Result<bool, Remark> {
 }
 
 fn parsed<T: std::str::FromStr>(value: &str, expected: &'static str) -> Result<T, Remark> {
-    value.parse().map_err(|_| Remark::Ignored { expected })
+    digits(value).parse().map_err(|_| Remark::Ignored { expected })
+}
+
+/// Numbers end where the digits do: published files have words behind them.
+fn digits(value: &str) -> &str {
+    value.split(|letter: char| !letter.is_ascii_digit()).next().unwrap_or_default()
+}
+
+/// Switches have no value of their own that begins with `#`.
+fn without_comment(value: &str) -> &str {
+    value.split('#').next().unwrap_or_default().trim_end()
+}
+
+/// A note where less was taken than was written.
+fn uncut(value: &str, taken: &str) -> Result<(), Remark> {
+    if value.len() == taken.len() { Ok(()) } else { Err(Remark::Cut) }
 }
 
 fn address(value: &str) -> Result<IpAddr, Remark> {
