@@ -16,6 +16,11 @@ pub trait Host {
     /// Takes a datagram that would go from `from` to `to`, if `to` is one of the host's sockets. It may be changed in
     /// place.
     fn hand_over(&mut self, from: SocketAddr, to: SocketAddr, datagram: &mut [u8]) -> bool;
+
+    /// So much waits to be sent that a guest should end its round soon.
+    fn is_full(&self) -> bool {
+        false
+    }
 }
 
 /// A host that has no sockets: everything takes its way through the system.

@@ -1,6 +1,7 @@
 //! A TURN server's relaying thread under this media thread's roof: what a browser sends us through it, and what we send
 //! back, is handed over by a call.
 use crate::clock::MediaClock;
+use crate::media::FLUSH_AT;
 use offhook_link::{Host, Lodging, Stay};
 use offhook_net::Poller;
 use offhook_sfu_core::Shard;
@@ -96,5 +97,9 @@ impl Host for MediaHost<'_> {
             shard.quarantine(now, from, datagram);
         }
         true
+    }
+
+    fn is_full(&self) -> bool {
+        self.shard.transmits().len() >= FLUSH_AT
     }
 }

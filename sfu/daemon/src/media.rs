@@ -21,7 +21,7 @@ const DATAGRAM_BYTES: usize = 1_600;
 /// Reads in a row from one socket before the timers get their turn.
 const ROUNDS: usize = 8;
 /// Sends when so many datagrams wait, even in the middle of a batch.
-const FLUSH_AT: usize = 1_024;
+pub(crate) const FLUSH_AT: usize = 1_024;
 const STATS_EVERY: Duration = Duration::from_millis(100);
 
 type ReplyTo = oneshot::Sender<Result<Reply, CommandError>>;
