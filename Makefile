@@ -68,4 +68,5 @@ fuzz: packages
 
 bench: packages
 	@[ -n "$(BENCH)" ] || { echo "make bench BENCH=forward"; exit 2; }
+	@if [ "$(BENCH)" = turn ]; then cargo build --release --locked --quiet -p offhook-turn; fi
 	@cargo run --release --locked --quiet -p offhook-benches -- $(BENCH)

@@ -38,14 +38,13 @@ pub fn time_of_process(pid: i32) -> Duration {
 pub fn raise_descriptor_limit(wanted: u64) -> anyhow::Result<()> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the calls read and write one rlimit, which lives through them.
-    let code = unsafe {
+    unsafe {
         libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
-        limit.rlim_cur = limit.rlim_cur.max(wanted);
-        limit.rlim_max = limit.rlim_max.max(limit.rlim_cur);
-        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit)
-    };
-    if code != 0 {
-        bail!("cannot have {wanted} descriptors: {}", std::io::Error::last_os_error());
+        limit.rlim_cur = limit.rlim_max;
+        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+    }
+    if limit.rlim_max < wanted {
+        bail!("needs {wanted} descriptors, {} are allowed: ulimit -n", limit.rlim_max);
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 mod alloc;
 mod cpu;
 mod forward;
+mod turn;
 
 use std::process::ExitCode;
 
@@ -12,7 +13,7 @@ static ALLOCATOR: alloc::CountingAllocator = alloc::CountingAllocator;
 
 type Bench = fn() -> anyhow::Result<()>;
 
-const BENCHES: &[(&str, Bench)] = &[("forward", forward::run)];
+const BENCHES: &[(&str, Bench)] = &[("forward", forward::run), ("turn", turn::run)];
 
 fn main() -> ExitCode {
     let name = std::env::args().nth(1).unwrap_or_default();

@@ -88,11 +88,11 @@ impl Stack {
         let sfu = runtime.spawn(sfu.run());
         let (turn, told) = runtime.block_on(Server::start_among(plan(media)?, hosts))?;
         std::thread::spawn(move || told.iter().for_each(drop));
+        let server = *turn.udp_addresses().first().context("a listener")?;
+        let legs = join(&runtime, &bus, &node, server, media)?;
         let found = names.iter().flat_map(|name| cpu::tids_by_name(name));
         let tids: Vec<i32> = found.filter(|tid| !others.contains(tid)).collect();
         ensure!(tids.len() == 2, "{} threads instead of two", tids.len());
-        let server = *turn.udp_addresses().first().context("a listener")?;
-        let legs = join(&runtime, &bus, &node, server, media)?;
         let sockets = legs.iter().map(|leg| leg.wire.socket().try_clone()).collect::<Result<_, _>>()?;
         tids.iter().try_for_each(|tid| cpu::pin(*tid, 0))?;
         Ok(Self { runtime, sfu, switch, turn, legs, sockets, tids, sent: 0, _data: data })
