@@ -35,26 +35,31 @@ impl ClientIdentity {
         hex.join(":")
     }
 
-    /// An offer of one audio line.
-    pub fn offer(&self, direction: &str) -> String {
-        let lines = [
-            "v=0",
-            "o=- 1 1 IN IP4 127.0.0.1",
-            "s=-",
-            "t=0 0",
-            "a=group:BUNDLE 0",
-            "m=audio 9 UDP/TLS/RTP/SAVPF 0",
-            "c=IN IP4 0.0.0.0",
-            "a=mid:0",
-            "a=ice-ufrag:peer",
-            "a=ice-pwd:0123456789012345678901",
-            &format!("a=fingerprint:sha-256 {}", self.fingerprint()),
-            "a=setup:actpass",
-            &format!("a={direction}"),
-            "a=rtcp-mux",
-            "a=rtpmap:0 PCMU/8000",
-            "a=extmap:1 urn:ietf:params:rtp-hdrext:ssrc-audio-level",
+    /// An offer of an audio line for each direction.
+    pub fn offer(&self, directions: &[&str]) -> String {
+        let mids: Vec<String> = (0..directions.len()).map(|mid| mid.to_string()).collect();
+        let mut lines = vec![
+            "v=0".to_owned(),
+            "o=- 1 1 IN IP4 127.0.0.1".to_owned(),
+            "s=-".to_owned(),
+            "t=0 0".to_owned(),
+            format!("a=group:BUNDLE {}", mids.join(" ")),
         ];
+        for (mid, direction) in mids.iter().zip(directions) {
+            lines.extend([
+                "m=audio 9 UDP/TLS/RTP/SAVPF 0".to_owned(),
+                "c=IN IP4 0.0.0.0".to_owned(),
+                format!("a=mid:{mid}"),
+                "a=ice-ufrag:peer".to_owned(),
+                "a=ice-pwd:0123456789012345678901".to_owned(),
+                format!("a=fingerprint:sha-256 {}", self.fingerprint()),
+                "a=setup:actpass".to_owned(),
+                format!("a={direction}"),
+                "a=rtcp-mux".to_owned(),
+                "a=rtpmap:0 PCMU/8000".to_owned(),
+                "a=extmap:1 urn:ietf:params:rtp-hdrext:ssrc-audio-level".to_owned(),
+            ]);
+        }
         lines.join("\r\n") + "\r\n"
     }
 }

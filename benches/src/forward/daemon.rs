@@ -64,7 +64,7 @@ impl Ours {
         let room = RoomId::parse("forward")?;
         runtime.block_on(ask(&bus, &node, &OpenRoom { room: room.clone(), kind: RoomKind::Conversation }))?;
         let join = |name: String, direction: &str| -> anyhow::Result<Client> {
-            let offer_sdp = identity.offer(direction);
+            let offer_sdp = identity.offer(&[direction]);
             let request = JoinPeer { room: room.clone(), leg: LegId::parse(name)?, offer_sdp, emergency: false };
             let joined = runtime.block_on(ask(&bus, &node, &request))?;
             Client::connect(&identity, &joined.answer_sdp)

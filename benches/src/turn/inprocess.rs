@@ -179,7 +179,7 @@ fn join(
             runtime.block_on(daemon::ask(bus, node, &open))?;
         }
         let leg = LegId::parse(format!("leg-{index}"))?;
-        let request = JoinPeer { room, leg, offer_sdp: identity.offer("sendrecv"), emergency: false };
+        let request = JoinPeer { room, leg, offer_sdp: identity.offer(&["sendonly", "recvonly"]), emergency: false };
         let joined = runtime.block_on(daemon::ask(bus, node, &request))?;
         let mut client = TurnClient::log_in(server, USER, PASSWORD)?;
         client.allocate()?;
