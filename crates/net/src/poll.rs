@@ -25,6 +25,8 @@ impl Waker {
 #[derive(Debug)]
 pub struct Ready {
     tokens: Vec<u64>,
+    /// Of the same place: an error waits beside what there is to read.
+    errors: Vec<bool>,
     woken: bool,
 }
 
@@ -32,6 +34,10 @@ impl Ready {
     /// Sockets with something to read.
     pub fn tokens(&self) -> &[u64] {
         &self.tokens
+    }
+    /// Whether the socket at a place of [`Self::tokens`] has an error to take ([`crate::UdpSocket::take_error`]).
+    pub fn has_error(&self, place: usize) -> bool {
+        self.errors.get(place).copied().unwrap_or(false)
     }
     /// Somebody called [`Waker::wake`].
     pub const fn woken(&self) -> bool {
@@ -41,7 +47,7 @@ impl Ready {
 
 impl Default for Ready {
     fn default() -> Self {
-        Self { tokens: Vec::with_capacity(EVENTS_PER_WAIT), woken: false }
+        Self { tokens: Vec::with_capacity(EVENTS_PER_WAIT), errors: Vec::with_capacity(EVENTS_PER_WAIT), woken: false }
     }
 }
 
@@ -86,14 +92,16 @@ impl Poller {
         let timeout_ms = timeout.map_or(-1, |t| t.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128) as i32);
         let count = epoll::wait(self.epoll.as_fd(), &mut self.events, timeout_ms)?;
         ready.tokens.clear();
+        ready.errors.clear();
         ready.woken = false;
         for event in self.events.iter().take(count) {
-            let token = event.u64;
+            let (token, events) = (event.u64, event.events);
             if token == WAKER_TOKEN {
                 epoll::clear(self.wake.as_fd());
                 ready.woken = true;
             } else {
                 ready.tokens.push(token);
+                ready.errors.push(events & libc::EPOLLERR as u32 != 0);
             }
         }
         Ok(())

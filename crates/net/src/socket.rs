@@ -9,9 +9,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Bytes asked of the kernel for each direction; it may give less (`net.core.rmem_max`, `wmem_max`).
+/// What is asked of the kernel. Each option costs a system call, which counts where sockets come and go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UdpOptions {
+    /// It may give less (`net.core.rmem_max`, `wmem_max`). 0: the system's default.
     pub receive_buffer_bytes: usize,
     pub send_buffer_bytes: usize,
     /// DSCP in the upper six bits of the traffic class; 46 (EF) is usual for voice (RFC 8837 §5).
@@ -68,15 +69,11 @@ impl UdpSocket {
 
     fn open(address: SocketAddr, wanted: UdpOptions) -> io::Result<Self> {
         let domain = if address.is_ipv6() { Domain::IPV6 } else { Domain::IPV4 };
-        let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
-        socket.set_nonblocking(true)?;
+        let socket = Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
         }
-        // Smaller buffers than asked are no reason not to start: both calls only raise what they can.
-        let _ = socket.set_recv_buffer_size(wanted.receive_buffer_bytes);
-        let _ = socket.set_send_buffer_size(wanted.send_buffer_bytes);
-        options::force_buffers(socket.as_fd(), wanted.receive_buffer_bytes, wanted.send_buffer_bytes);
+        options::set_buffers(socket.as_fd(), wanted.receive_buffer_bytes, wanted.send_buffer_bytes);
         options::set_dscp(socket.as_fd(), address.is_ipv6(), wanted.dscp);
         if wanted.reuse_port {
             options::share_port(socket.as_fd())?;
@@ -88,7 +85,10 @@ impl UdpSocket {
             options::enable_packet_info(socket.as_fd(), address.is_ipv6())?;
         }
         socket.bind(&address.into())?;
-        let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let local = match address.port() {
+            0 => socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?,
+            _ => address,
+        };
         let fd: OwnedFd = socket.into();
         let segmentation = Cell::new(options::knows_segmentation(fd.as_fd()));
         Ok(Self { fd, local, segmentation })

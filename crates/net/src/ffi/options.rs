@@ -1,6 +1,7 @@
 //! Socket options that socket2 does not know.
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::OnceLock;
 
 fn set(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
     // SAFETY: the pointer and length describe one live c_int; the descriptor is borrowed for the call.
@@ -10,10 +11,17 @@ fn set(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> 
     if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Beyond `rmem_max` when the process may (CAP_NET_ADMIN); silently not otherwise.
-pub fn force_buffers(fd: BorrowedFd<'_>, receive: usize, send: usize) {
-    let _ = set(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, receive.min(i32::MAX as usize) as i32);
-    let _ = set(fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, send.min(i32::MAX as usize) as i32);
+/// Beyond `rmem_max` and `wmem_max` when the process may (CAP_NET_ADMIN), else as much as they allow. 0: the system's
+/// default.
+pub fn set_buffers(fd: BorrowedFd<'_>, receive: usize, send: usize) {
+    let ways = [(receive, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF), (send, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)];
+    for (bytes, forced, plain) in ways.into_iter().filter(|(bytes, ..)| *bytes > 0) {
+        let bytes = bytes.min(i32::MAX as usize) as i32;
+        // Smaller buffers than asked are no reason not to start.
+        if set(fd, libc::SOL_SOCKET, forced, bytes).is_err() {
+            let _ = set(fd, libc::SOL_SOCKET, plain, bytes);
+        }
+    }
 }
 
 pub fn set_dscp(fd: BorrowedFd<'_>, v6: bool, dscp: u8) {
@@ -52,7 +60,8 @@ pub fn enable_packet_info(fd: BorrowedFd<'_>, v6: bool) -> io::Result<()> {
     }
 }
 
-/// Linux 4.18 and newer segment a large UDP send by themselves.
+/// Linux 4.18 and newer segment a large UDP send by themselves. Asked once for the process.
 pub fn knows_segmentation(fd: BorrowedFd<'_>) -> bool {
-    set(fd, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok()
+    static KNOWN: OnceLock<bool> = OnceLock::new();
+    *KNOWN.get_or_init(|| set(fd, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok())
 }
