@@ -13,7 +13,7 @@ mod metrics;
 mod process;
 mod shown;
 mod supervisor;
-mod systemd;
+pub mod systemd;
 mod throttle;
 
 pub use config::{ConfigError, ConfigFile};

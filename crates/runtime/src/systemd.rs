@@ -1,7 +1,8 @@
 //! Tells systemd how far we are (`Type=notify`); does nothing elsewhere.
 use std::os::unix::net::UnixDatagram;
 
-pub(crate) fn notify(state: &str) {
+/// `READY=1`, `STOPPING=1` and the like (sd_notify(3)).
+pub fn notify(state: &str) {
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
     let sent = UnixDatagram::unbound().and_then(|socket| match path.to_str().and_then(|p| p.strip_prefix('@')) {
         Some(name) => {

@@ -101,8 +101,9 @@ pub struct Users {
 
 impl fmt::Debug for Users {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { realm, statics, rest_secrets, anyone, .. } = self;
+        let Self { realm, statics, rest_secrets, anyone, separator, .. } = self;
         write!(f, "Users {{ realm: {realm:?}, {} users, {} secrets", statics.len(), rest_secrets.len())?;
+        write!(f, ", separator: {separator:?}")?;
         f.write_str(if *anyone { ", no authentication }" } else { " }" })
     }
 }

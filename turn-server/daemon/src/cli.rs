@@ -3,9 +3,9 @@ use crate::database;
 use crate::log::Log;
 use crate::plan::Plan;
 use crate::process::{Identity, IdentityError, PidFile};
-use crate::run::{self, Running};
+use crate::run::{self, Running, Signals};
 use offhook_turn_core::conf::Reading;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// A mistake in the configuration, which starting again does not mend (sysexits.h).
@@ -48,6 +48,7 @@ impl Invocation {
         if let Some(path) = self.path() {
             let text = std::fs::read(&path).map_err(|source| CliError::Read { path: path.clone(), source })?;
             reading.add_file(&String::from_utf8_lossy(&text));
+            beside(&path, [&mut reading.conf.cert, &mut reading.conf.pkey]);
         }
         reading.add_arguments(&self.rest);
         if let Some(fatal) = reading.notes.iter().find(|note| note.is_fatal()) {
@@ -57,6 +58,17 @@ impl Invocation {
             reading.conf.userdb = database::default_file().map(str::to_owned);
         }
         Ok(reading)
+    }
+}
+
+/// As coturn: a file that is not in the working directory is looked for beside the configuration.
+fn beside(file: &Path, named: [&mut Option<String>; 2]) {
+    let Some(folder) = file.parent() else { return };
+    for path in named.into_iter().flatten() {
+        let there = folder.join(&*path);
+        if !Path::new(path).exists() && there.exists() {
+            *path = there.display().to_string();
+        }
     }
 }
 
@@ -137,9 +149,11 @@ fn run(invocation: &Invocation) -> Result<(), CliError> {
         .map_err(CliError::doing("start the runtime"))?;
     let _pid = PidFile::write(&plan.process);
     runtime.block_on(async {
+        let signals = Signals::listen()?;
         let running = Running::start(reading.conf, plan, log).await?;
         identity.take(running.log_file().as_deref())?;
-        run::serve(running, invocation).await
+        run::serve(running, signals, invocation).await;
+        Ok(())
     })
 }
 
@@ -153,7 +167,6 @@ pub(crate) fn say(reading: &Reading) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
 
     #[test]
     fn the_command_line_is_coturns() {

@@ -89,6 +89,17 @@ impl Plan {
             Ok(0) | Err(_) => std::thread::available_parallelism().map_or(1, usize::from),
             Ok(threads) => threads,
         };
+        if !conf.no_tcp_relay {
+            warnings.push("TCP allocations (RFC 6062) are answered 442, as with no-tcp-relay".to_owned());
+        }
+        if certificate.is_some() && !conf.no_dtls {
+            warnings.push("TLS over UDP (DTLS) is not spoken, as with no-dtls".to_owned());
+        }
+        if conf.prometheus.enabled && conf.prometheus.address.is_none() {
+            warnings.push(
+                "metrics are served on 127.0.0.1 only: set prometheus-address to serve them elsewhere".to_owned(),
+            );
+        }
         Ok(Self {
             settings,
             limits: QuotaLimits {
@@ -230,9 +241,9 @@ fn settings(conf: &Conf, warnings: &mut Vec<String>) -> Result<Settings, PlanErr
         users.admit_anyone();
         warnings.push("no-auth: anyone may relay through this server".to_owned());
     }
-    if realm.len() > 12 {
+    if realm.len() > 16 {
         warnings.push(format!(
-            "the realm has {} bytes: the answer to a client's first request is more than 1.6 times as large as it; 12 \
+            "the realm has {} bytes: the answer to a client's first request is more than 1.6 times as large as it; 16 \
              bytes or less are not",
             realm.len()
         ));

@@ -8,12 +8,13 @@ use crate::plan::Plan;
 use crate::reload::keep_fixed;
 use crate::server::Server;
 use crate::traffic::Traffic;
+use offhook_runtime::systemd;
 use offhook_turn_core::conf::Conf;
 use offhook_turn_core::{AuthError, Denial, Output};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -64,6 +65,8 @@ impl Running {
     async fn reload(&mut self, invocation: &Invocation) {
         let read = invocation.read().and_then(|mut reading| {
             say(&reading);
+            // What would not start is not taken over in part.
+            Plan::of(&reading.conf)?;
             let kept = keep_fixed(&self.conf, &mut reading.conf);
             Ok((Plan::of(&reading.conf)?, reading.conf, kept))
         });
@@ -166,30 +169,50 @@ async fn serve_metrics(
     Ok(())
 }
 
-pub(crate) async fn serve(mut running: Running, invocation: &Invocation) -> Result<(), CliError> {
+/// Listened to before anything else, so that none of them ends a process that is about to serve.
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+    user1: Signal,
+    user2: Signal,
+}
+
+impl Signals {
+    pub(crate) fn listen() -> Result<Self, CliError> {
+        let listen = |kind| signal(kind).map_err(CliError::doing("listen for signals"));
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hang_up: listen(SignalKind::hangup())?,
+            user1: listen(SignalKind::user_defined1())?,
+            user2: listen(SignalKind::user_defined2())?,
+        })
+    }
+}
+
+pub(crate) async fn serve(mut running: Running, signals: Signals, invocation: &Invocation) {
     for address in running.server.udp_addresses() {
         tracing::info!(%address, "listening by UDP");
     }
     for address in running.server.tcp_addresses() {
         tracing::info!(%address, "listening by TCP and TLS");
     }
-    obey_signals(&mut running, invocation).await.map_err(CliError::doing("listen for signals"))?;
+    // As coturn's own unit has it: Type=notify.
+    systemd::notify("READY=1");
+    obey(&mut running, signals, invocation).await;
+    systemd::notify("STOPPING=1");
     running.server.stop().await;
-    Ok(())
 }
 
-async fn obey_signals(running: &mut Running, invocation: &Invocation) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    let mut user1 = signal(SignalKind::user_defined1())?;
-    let mut user2 = signal(SignalKind::user_defined2())?;
+async fn obey(running: &mut Running, signals: Signals, invocation: &Invocation) {
+    let Signals { mut terminate, mut interrupt, mut hang_up, mut user1, mut user2 } = signals;
     let mut look = tokio::time::interval(LOOK_EVERY);
     let mut draining = false;
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
+            _ = terminate.recv() => return,
+            _ = interrupt.recv() => return,
             _ = user1.recv() => {
                 tracing::info!(allocations = running.server.allocations(), "draining: new allocations are refused");
                 draining = true;
@@ -204,7 +227,7 @@ async fn obey_signals(running: &mut Running, invocation: &Invocation) -> std::io
             _ = look.tick(), if draining => {
                 if running.server.allocations() == 0 {
                     tracing::info!("drained");
-                    return Ok(());
+                    return;
                 }
             }
         }

@@ -1,0 +1,69 @@
+//! SIGHUP: everything that can change does, and what cannot is named.
+use crate::client::Client;
+use crate::daemon::{ALICE, Daemon, free_port};
+
+#[test]
+fn users_ranges_quotas_and_lifetimes_change_while_it_runs() {
+    let daemon = Daemon::start(ALICE);
+    let mut alice = Client::udp(daemon.at(), "alice", "sesame");
+    assert_eq!(alice.allocate().code(), 0);
+    assert_eq!(alice.permit("9.9.9.1:1".parse().unwrap()), 0);
+    daemon.reload(
+        "lt-cred-mech\nuser=bob:open\ndenied-peer-ip=9.9.9.0-9.9.9.255\nuser-quota=1\nmax-allocate-lifetime=700\nfingerprint\n",
+    );
+    daemon.wait_for("configuration read again");
+    assert_eq!(Client::udp(daemon.at(), "alice", "sesame").allocate().code(), 401);
+    let mut bob = Client::udp(daemon.at(), "bob", "open");
+    let answer = bob.allocate_with(|builder| {
+        builder.lifetime_s(3_000);
+    });
+    assert_eq!((answer.code(), answer.lifetime()), (0, 700));
+    assert!(answer.has(offhook_wire_stun::AttributeType::FINGERPRINT));
+    assert_eq!(Client::udp(daemon.at(), "bob", "open").allocate().code(), 486);
+    // Who was in stays in, under the new ranges.
+    assert_eq!(alice.permit("9.9.9.2:1".parse().unwrap()), 403);
+}
+
+#[test]
+fn what_waits_for_a_restart_is_named_once_each_and_stays_as_it_was() {
+    let daemon = Daemon::start(ALICE);
+    let other = free_port();
+    daemon.reload(&format!(
+        "{ALICE}user=bob:open\naux-server=127.0.0.1:{other}\nrelay-ip=127.0.0.9\nmin-port=40000\nmax-port=50000\n\
+         external-ip=198.51.100.1\nrelay-threads=2\nno-tcp\ntls-listening-port={other}\nprometheus\npidfile=/tmp/x\n\
+         proc-user=nobody\n"
+    ));
+    for option in [
+        "tls-listening-port",
+        "aux-server",
+        "relay-ip",
+        "external-ip",
+        "min-port",
+        "max-port",
+        "relay-threads",
+        "no-tcp",
+        "pidfile",
+        "proc-user",
+        "prometheus",
+    ] {
+        let line = daemon.wait_for("waits for a restart");
+        assert!(line.contains(&format!("{option} was changed")), "{option}: {line}");
+    }
+    daemon.wait_for("configuration read again");
+    let mut bob = Client::tcp(daemon.at(), "bob", "open");
+    let relayed = bob.allocate().relayed();
+    assert_eq!(relayed.ip(), daemon.at().ip());
+    // Nothing new is said when nothing more changes.
+    daemon.reload(&format!("{ALICE}user=bob:open\n"));
+    daemon.wait_for("configuration read again");
+}
+
+#[test]
+fn a_file_that_cannot_work_changes_nothing() {
+    let daemon = Daemon::start(ALICE);
+    for wrong in ["min-port=2\nmax-port=1\n", "denied-peer-ip=10.0.0\n", "psql-userdb=colour=red\n"] {
+        daemon.reload(wrong);
+        daemon.wait_for("the old one stays");
+        assert_eq!(Client::udp(daemon.at(), "alice", "sesame").allocate().code(), 0, "{wrong}");
+    }
+}

@@ -1,0 +1,118 @@
+//! Where clients are heard, and from where is relayed.
+use crate::client::{Client, PATIENCE};
+use crate::daemon::{ALICE, Daemon, Place, free_port, page};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::time::Duration;
+
+fn by_udp(at: SocketAddr) -> bool {
+    let mut client = Client::udp(at, "alice", "sesame");
+    client.wait_at_most(Duration::from_millis(700));
+    client.binding().is_some()
+}
+
+fn by_tcp(at: SocketAddr) -> bool {
+    TcpStream::connect(at).is_ok() && Client::tcp(at, "alice", "sesame").binding().is_some()
+}
+
+fn at(ip: &str, port: u16) -> SocketAddr {
+    SocketAddr::new(ip.parse().unwrap(), port)
+}
+
+#[test]
+fn every_port_on_every_address_is_served_by_udp_and_tcp() {
+    let ports: Vec<u16> = (0..5).map(|_| free_port()).collect();
+    let place = Place::new();
+    let options = format!(
+        "listening-ip=127.0.0.1\nlistening-ip=127.0.0.2\nlistening-port={}\ntls-listening-port={}\nalt-listening-port={}\n\
+         alt-tls-listening-port={}\naux-server=127.0.0.3:{}\ncert=cert.pem\npkey=key.pem\n",
+        ports[0], ports[1], ports[2], ports[3], ports[4]
+    );
+    let daemon = place.start(&format!("{ALICE}{options}"));
+    for ip in ["127.0.0.1", "127.0.0.2"] {
+        for port in &ports[..4] {
+            assert!(by_udp(at(ip, *port)) && by_tcp(at(ip, *port)), "{ip}:{port}");
+        }
+    }
+    assert!(by_udp(at("127.0.0.3", ports[4])) && by_tcp(at("127.0.0.3", ports[4])));
+    assert!(!by_udp(at("127.0.0.3", ports[0])));
+    drop(daemon);
+}
+
+#[test]
+fn carriers_can_be_left_out() {
+    let tls = free_port();
+    let serves = |options: &str| {
+        let place = Place::new();
+        let options = format!("{ALICE}tls-listening-port={tls}\ncert=cert.pem\npkey=key.pem\n{options}");
+        let daemon = place.start(&options);
+        let handshake = |port: u16| {
+            let to = format!("127.0.0.1:{port}");
+            let mut command = std::process::Command::new("openssl");
+            let output =
+                command.args(["s_client", "-connect", &to]).stdin(std::process::Stdio::null()).output().unwrap();
+            String::from_utf8_lossy(&output.stdout).contains("BEGIN CERTIFICATE")
+        };
+        let plain = daemon.at();
+        (by_udp(plain), by_tcp(plain), handshake(plain.port()), by_udp(at("127.0.0.1", tls)))
+    };
+    assert_eq!(serves(""), (true, true, true, true));
+    assert_eq!(serves("no-udp\n"), (false, true, true, false));
+    assert_eq!(serves("no-tcp\n"), (true, false, true, true));
+    assert_eq!(serves("no-tls\n"), (true, true, false, true));
+    // Neither TLS nor DTLS: nobody listens at their port.
+    assert_eq!(serves("no-tls\nno-dtls\n"), (true, true, false, false));
+}
+
+#[test]
+fn relays_stand_where_they_are_told_and_are_called_as_clients_reach_them() {
+    let relay = |options: &str| {
+        let daemon = Daemon::start(&format!("{ALICE}allow-loopback-peers\n{options}"));
+        let mut alice = Client::udp(daemon.at(), "alice", "sesame");
+        let relayed = alice.allocate().relayed();
+        let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+        peer.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert_eq!(alice.bind(0x4000, peer.local_addr().unwrap()), 0);
+        alice.send_on(0x4000, b"x");
+        let (_, from) = peer.recv_from(&mut [0; 8]).unwrap();
+        assert_eq!(from.port(), relayed.port());
+        (from.ip(), relayed.ip())
+    };
+    let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+    assert_eq!(relay("relay-ip=127.0.0.4\n"), (ip("127.0.0.4"), ip("127.0.0.4")));
+    assert_eq!(relay("relay-ip=127.0.0.4\nexternal-ip=198.51.100.7\n"), (ip("127.0.0.4"), ip("198.51.100.7")));
+    let pairs = "relay-ip=127.0.0.4\nexternal-ip=198.51.100.9/127.0.0.9\nexternal-ip=198.51.100.4/127.0.0.4\n";
+    assert_eq!(relay(pairs), (ip("127.0.0.4"), ip("198.51.100.4")));
+}
+
+#[test]
+fn metrics_are_served_where_they_are_told_under_coturns_names() {
+    let port = free_port();
+    let options = format!(
+        "{ALICE}use-auth-secret\nstatic-auth-secret=north\nprometheus\nprometheus-port={port}\n\
+         prometheus-address=127.0.0.5\nprometheus-path=/turn\n"
+    );
+    let daemon = Daemon::start(&format!("{options}prometheus-username-labels\n"));
+    let metrics = at("127.0.0.5", port);
+    assert!(page(metrics, "/").ends_with("ok") && page(metrics, "/metrics").contains("404"));
+    assert!(page(metrics, "/turn").contains("turn_total_allocations{type=\"UDP\"} 0"));
+    let pairs = ["bob", "bob", "eve"].map(|user| offhook_wire_stun::credentials::mint(b"north", 4_000_000_000, user));
+    for (user, password) in
+        pairs.iter().map(|pair| (pair.username.as_str(), pair.password.as_str())).chain([("alice", "sesame")])
+    {
+        let mut client = Client::tcp(daemon.at(), user, password);
+        assert_eq!(client.allocate().code(), 0);
+        drop(client);
+        daemon.wait_for("allocation ended");
+    }
+    let shown = page(metrics, "/turn");
+    for user in ["bob", "eve", "alice"] {
+        assert!(shown.contains(&format!("turn_traffic_rcvp{{realm=\"example.org\",user=\"{user}\"}} 0\n")), "{shown}");
+    }
+    assert!(!shown.contains("4000000000"));
+    drop(daemon);
+    let daemon = Daemon::start(&options);
+    drop(Client::tcp(daemon.at(), "alice", "sesame").allocate());
+    daemon.wait_for("allocation ended");
+    let shown = page(metrics, "/turn");
+    assert!(shown.contains("turn_traffic_sentb{realm=\"example.org\"} 0\n") && !shown.contains("user="), "{shown}");
+}
