@@ -3,13 +3,15 @@ use crate::nats::NatsServer;
 use crate::process::Process;
 use crate::{api, ports, wait};
 use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// The tenant of `--dev`.
 pub const TENANT: &str = "dev";
 
-pub const DAEMONS: [&str; 4] = ["sfu", "sip", "recorder", "control"];
+pub const DAEMONS: [&str; 5] = ["sfu", "sip", "recorder", "control", "turn"];
 
 /// What a story needs beside the defaults.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +20,10 @@ pub struct Plan {
     pub config: String,
     /// Lines for sections that the harness writes itself, for example ("recorder", "…").
     pub sections: BTreeMap<&'static str, String>,
+    /// Another `[turn]` section than that of a server of our own.
+    pub turn: Option<String>,
+    /// Where browsers reach everything, when not on loopback; then by TLS.
+    pub address: Option<IpAddr>,
     /// `off`, `on_answer` or `on_demand`.
     pub recording: Option<&'static str>,
     pub log: Option<&'static str>,
@@ -34,6 +40,9 @@ pub struct Stack {
     pub tap_port: u16,
     pub recorder_port: u16,
     pub sip_port: u16,
+    pub turn_port: u16,
+    pub turn_port: u16,
+    address: Option<IpAddr>,
     health: BTreeMap<String, u16>,
     config: PathBuf,
     log: &'static str,
@@ -82,6 +91,9 @@ impl Stack {
             tap_port: ports::free(),
             recorder_port: ports::free(),
             sip_port: ports::free(),
+            turn_port: ports::free(),
+            turn_port: ports::free(),
+            address: plan.address,
             nats,
             health,
             processes: BTreeMap::new(),
@@ -93,9 +105,11 @@ impl Stack {
 
     fn write_config(&mut self, plan: &Plan) {
         let more = |section: &str| plan.sections.get(section).cloned().unwrap_or_default();
-        let rtp = ports::free_range(200);
+        let (rtp, relays) = (ports::free_range(200), ports::free_range(100));
+        let here = self.address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let certificate = self.certificate();
         let mut text = format!(
-            "[storage]\ndata_dir = \"{}\"\n{}\n[control]\nlisten = [\"127.0.0.1:{}\"]\n{}\n[sfu]\nmedia_listen = [\"127.0.0.1:{}\"]\ntap_listen = [\"127.0.0.1:{}\"]\n{}\n[recorder]\nlisten = \"127.0.0.1:{}\"\n{}\n[sip]\nlisten = [\"127.0.0.1:{}\"]\nrtp_ports = [{}, {}]\n{}\n",
+            "[storage]\ndata_dir = \"{}\"\n{}\n[control]\nlisten = [\"{here}:{}\"]\n{}\n[sfu]\nmedia_listen = [\"{here}:{}\"]\ntap_listen = [\"127.0.0.1:{}\"]\n{}\n[recorder]\nlisten = \"127.0.0.1:{}\"\n{}\n[sip]\nlisten = [\"127.0.0.1:{}\"]\nrtp_ports = [{}, {}]\n{}\n",
             self.folder.path().join("data").display(),
             more("storage"),
             self.web_port,
@@ -113,8 +127,31 @@ impl Stack {
         if let Some(nats) = &self.nats {
             text += &format!("[bus]\nurl = \"{}\"\n", nats.url());
         }
+        let own = format!(
+            "listen = [\"{here}:{}\"]\nrelay_ports = [{relays}, {}]\n{certificate}{}",
+            self.turn_port,
+            relays + 99,
+            more("turn")
+        );
+        text += &format!("[turn]\n{}\n", plan.turn.as_deref().unwrap_or(&own));
+        if self.address.is_some() {
+            text += &format!("[tls]\n{certificate}");
+        }
+        if !plan.config.contains("[turn]") {
+            text += &format!("[turn]\nlisten = [\"127.0.0.1:{}\"]\n", self.turn_port);
+        }
         text += &plan.config;
         std::fs::write(&self.config, text).unwrap();
+    }
+
+    /// A certificate that nobody knows, and the lines that name it.
+    fn certificate(&self) -> String {
+        let names = vec!["localhost".to_owned(), self.address.map_or("127.0.0.1".into(), |ip| ip.to_string())];
+        let made = rcgen::generate_simple_self_signed(names).unwrap();
+        let (chain, key) = (self.folder.path().join("chain.pem"), self.folder.path().join("key.pem"));
+        std::fs::write(&chain, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        format!("certificate = \"{}\"\nkey = \"{}\"\n", chain.display(), key.display())
     }
 
     pub fn config_path(&self) -> &Path {
@@ -154,7 +191,10 @@ impl Stack {
     }
 
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.web_port)
+        match self.address {
+            None => format!("http://127.0.0.1:{}", self.web_port),
+            Some(ip) => format!("https://{ip}:{}", self.web_port),
+        }
     }
 
     pub fn data(&self) -> PathBuf {
@@ -175,9 +215,18 @@ impl Stack {
 
     /// Runs the command line against this stack's configuration.
     pub fn offhook(&self, arguments: &[&str]) -> (bool, String) {
+        self.offhook_saying(arguments, "")
+    }
+
+    /// The same with something typed.
+    pub fn offhook_saying(&self, arguments: &[&str], typed: &str) -> (bool, String) {
         let mut command = Command::new(binary("offhook"));
         command.current_dir(self.folder.path()).args(arguments).arg("--config").arg(&self.config);
-        let done = command.output().unwrap();
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // Who asks for nothing reads nothing.
+        let _ = child.stdin.take().unwrap().write_all(typed.as_bytes());
+        let done = child.wait_with_output().unwrap();
         let text = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
         (done.status.success(), text)
     }

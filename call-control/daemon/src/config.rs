@@ -17,7 +17,8 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     pub access_token_s: u64,
     pub limits: Limits,
-    pub turn: Option<Turn>,
+    pub turn: config::Turn,
+    pub net: config::Net,
     pub policy: Policy,
     /// Empty: SQLite.
     pub database_url: Secret,
@@ -39,12 +40,6 @@ pub enum Certificate {
         contact: Option<String>,
         directory: Option<String>,
     },
-}
-
-#[derive(Debug, Clone)]
-pub struct Turn {
-    pub urls: Vec<String>,
-    pub secret: Secret,
 }
 
 /// Against floods; per source address unless it says otherwise.
@@ -111,13 +106,6 @@ impl Default for RawControl {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawTurn {
-    urls: Vec<String>,
-    secret: Secret,
-}
-
 /// The gateway's keys are the gateway's to check.
 #[derive(Debug, Deserialize)]
 struct RawTrunk {
@@ -156,7 +144,8 @@ impl Config {
             allowed_origins: raw.allowed_origins,
             access_token_s: raw.access_token_s,
             limits: raw.limits,
-            turn: turn(file)?,
+            turn: file.turn()?,
+            net: file.net()?,
             database_url: file.storage()?.database_url,
         })
     }
@@ -222,18 +211,6 @@ fn policy(file: &ConfigFile, raw: &RawControl, trunks: Vec<RawTrunk>) -> Result<
     })
 }
 
-fn turn(file: &ConfigFile) -> Result<Option<Turn>, ConfigError> {
-    let raw: RawTurn = file.section("turn")?;
-    let fine = |url: &String| ["turn:", "turns:", "stun:", "stuns:"].iter().any(|scheme| url.starts_with(scheme));
-    if !raw.urls.iter().all(fine) {
-        return Err(file.refusal("turn.urls", "addresses such as \"turn:turn.example.org:3478?transport=udp\""));
-    }
-    if !raw.urls.is_empty() && raw.secret.is_empty() {
-        return Err(file.refusal("turn.secret", "the secret that the TURN server was given (static-auth-secret)"));
-    }
-    Ok((!raw.urls.is_empty()).then_some(Turn { urls: raw.urls, secret: raw.secret }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,7 +224,7 @@ mod tests {
     fn nothing_at_all_is_a_configuration_for_loopback() {
         let config = read("").unwrap();
         assert!(config.listen.iter().all(|a| a.ip().is_loopback()));
-        assert!(config.turn.is_none() && config.policy.trunks.is_empty());
+        assert!(config.policy.trunks.is_empty());
     }
 
     #[test]

@@ -5,9 +5,11 @@ use crate::door::Door;
 use crate::engine::{self, Engine, Message, Parts};
 use crate::fetcher::Fetcher;
 use crate::http::{App, Assets, Gate, Refused, Shared, application};
+use crate::ice::IceServers;
 use crate::secrets::random;
 use crate::store::Store;
 use crate::tokens::Tokens;
+use crate::turn;
 use crate::writer::Writer;
 use arc_swap::ArcSwap;
 use offhook_bus::{Bus, Events, Incoming, Server, Target, wall_now};
@@ -125,13 +127,14 @@ impl Control {
         let half = |range: std::ops::Range<usize>| {
             seed.get(range).and_then(|b| b.try_into().ok()).map_or(1, u64::from_le_bytes)
         };
+        let ice = IceServers::new(config.turn.clone(), config.net.clone());
         let (engine, running, thinking) = engine::start(Parts {
             policy: config.policy.clone(),
             seed: [half(0..8), half(8..16)],
             bus: bus.clone(),
             epoch,
             writer: writer.clone(),
-            turn: config.turn.clone(),
+            ice: ice.clone(),
             metrics: metrics.clone(),
             pages_per_user: config.limits.websockets_per_user,
             calls,
@@ -147,12 +150,13 @@ impl Control {
             writer: writer.clone(),
             engine: engine.clone(),
             bus: bus.clone(),
+            nodes: bus.nodes(),
             tokens,
             gate: Gate::new(config.limits),
             fetcher: Fetcher::default(),
             assets: Assets::default(),
             policy: ArcSwap::from_pointee(config.policy.clone()),
-            turn: config.turn.clone(),
+            ice: ice.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
             allowed_origins: config.allowed_origins.clone(),
             commands_per_s: config.limits.commands_per_s,
@@ -173,7 +177,8 @@ impl Control {
             let events = bus.subscribe(None, Some(kind)).await.map_err(|e| failed("listen on the bus")(e.into()))?;
             tasks.spawn(hear_events(events, engine.clone()));
         }
-        tasks.spawn(watch_nodes(bus.clone(), engine.clone()));
+        tasks.spawn(watch_nodes(bus.clone(), engine.clone(), ice));
+        tasks.spawn(turn::keep_out(bus.clone(), app.disabled.clone()));
         tasks.spawn(keep_lease(bus.clone(), lease, epoch_sender));
         tasks.spawn(purge(store.clone()));
         tasks.spawn(reload(lifecycle.clone(), app.clone(), Box::new(reload_certificate)));
@@ -249,7 +254,7 @@ async fn leave(lifecycle: &Lifecycle, engine: &Engine, row: &watch::Sender<NodeR
     }
 }
 
-type TaskEnd = Result<(), RunError>;
+pub(crate) type TaskEnd = Result<(), RunError>;
 
 async fn answer_requests(mut server: Server, app: Shared) -> TaskEnd {
     while let Some(incoming) = server.next().await {
@@ -309,10 +314,11 @@ async fn hear_events(mut events: Events, engine: Engine) -> TaskEnd {
     Err(failed("listen on the bus")("the bus is gone".into()))
 }
 
-async fn watch_nodes(bus: Bus, engine: Engine) -> TaskEnd {
+async fn watch_nodes(bus: Bus, engine: Engine, ice: IceServers) -> TaskEnd {
     let mut table = bus.nodes();
     loop {
         let rows = table.all();
+        ice.nodes_changed(&rows);
         engine.send(Message::Nodes(rows)).await.map_err(|e| failed("pass on the nodes")(e.into()))?;
         table.changed().await;
     }
@@ -379,10 +385,11 @@ async fn reload(lifecycle: Lifecycle, app: Shared, certificate: Box<dyn Fn(&Cert
         match Config::read(&file) {
             Ok(config) => {
                 certificate(&config.certificate);
+                app.ice.reload(config.turn.clone(), config.net.clone());
                 app.policy.store(Arc::new(config.policy.clone()));
                 let policy = Message::Policy(Box::new(config.policy));
                 app.engine.send(policy).await.map_err(|e| failed("pass on the configuration")(e.into()))?;
-                tracing::info!("certificate, trunks, dialling rules and limits were read again");
+                tracing::info!("certificate, trunks, dialling rules, limits and [turn] were read again");
             }
             Err(error) => tracing::error!(%error, "the new configuration is not right; the former stays"),
         }

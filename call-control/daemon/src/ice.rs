@@ -1,8 +1,10 @@
-//! ICE servers for a browser, with TURN credentials that live ten minutes.
-use crate::config::Turn;
-use offhook_contract::UnixMs;
+//! ICE servers for a browser, with TURN credentials that live ten minutes: our own TURN servers, or the one that `[turn]
+//! urls` names.
+use offhook_contract::{DaemonKind, NodeRow, NodeState, Secret, UnixMs};
 use offhook_control_core::UserId;
+use offhook_runtime::config::{Net, Turn};
 use serde::Serialize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub const TTL_S: u64 = 600;
 
@@ -15,10 +17,171 @@ pub struct IceServer {
     pub credential: Option<String>,
 }
 
-/// Empty without `[turn]`: our SFUs need none.
-pub fn servers(turn: Option<&Turn>, user: &UserId, now: UnixMs) -> Vec<IceServer> {
-    let Some(turn) = turn else { return Vec::new() };
-    let expires = now.0 / 1000 + TTL_S;
-    let minted = offhook_wire_stun::credentials::mint(turn.secret.expose().as_bytes(), expires, user.as_str());
-    vec![IceServer { urls: turn.urls.clone(), username: Some(minted.username), credential: Some(minted.password) }]
+/// What browsers are told. Clones share it.
+#[derive(Clone)]
+pub struct IceServers(Arc<Mutex<Known>>);
+
+struct Known {
+    turn: Turn,
+    net: Net,
+    /// One of our own servers is there and takes new sessions.
+    present: bool,
+    /// What our own server made, where nobody chose a secret.
+    kept: Option<Secret>,
+}
+
+impl IceServers {
+    pub fn new(turn: Turn, net: Net) -> Self {
+        Self(Arc::new(Mutex::new(Known { turn, net, present: false, kept: None })))
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The configuration was read again.
+    pub fn reload(&self, turn: Turn, net: Net) {
+        let mut known = self.known();
+        (known.turn, known.net) = (turn, net);
+        known.find_secret();
+    }
+
+    /// Nobody is told of our own TURN server before it is there.
+    pub fn nodes_changed(&self, rows: &[NodeRow]) {
+        let present = rows.iter().any(|row| row.kind == DaemonKind::Turn && row.state == NodeState::Ready);
+        let mut known = self.known();
+        if present != known.present {
+            known.present = present;
+            known.find_secret();
+        }
+    }
+
+    /// For a page that was reached under this host name. Empty without TURN: our SFUs need none.
+    pub fn for_page(&self, page: Option<&str>, user: &UserId, now: UnixMs) -> Vec<IceServer> {
+        let known = self.known();
+        if known.turn.enabled && !known.present {
+            return Vec::new();
+        }
+        let urls = known.turn.urls(&known.net, page);
+        let (relays, plain): (Vec<String>, Vec<String>) = urls.into_iter().partition(|url| url.starts_with("turn"));
+        let mut servers = Vec::new();
+        if let (Some(secret), false) = (known.secret(), relays.is_empty()) {
+            let minted =
+                offhook_wire_stun::credentials::mint(secret.expose().as_bytes(), now.0 / 1000 + TTL_S, user.as_str());
+            let (username, credential) = (Some(minted.username), Some(minted.password));
+            servers.push(IceServer { urls: relays, username, credential });
+        }
+        if !plain.is_empty() {
+            servers.push(IceServer { urls: plain, username: None, credential: None });
+        }
+        servers
+    }
+}
+
+impl Known {
+    fn secret(&self) -> Option<&Secret> {
+        self.turn.secrets.first().or(self.kept.as_ref())
+    }
+
+    /// The server keeps its secret before it announces itself.
+    fn find_secret(&mut self) {
+        if !self.turn.enabled || !self.present || !self.turn.secrets.is_empty() {
+            return;
+        }
+        match self.turn.read_kept_secret() {
+            Ok(Some(secret)) => self.kept = Some(secret),
+            Ok(None) => tracing::warn!(
+                "a TURN server is there, and nobody is told of it: set turn.secrets to what it has, here as well"
+            ),
+            Err(error) => tracing::warn!(%error, "the TURN server's secret cannot be read: nobody is told of it"),
+        }
+    }
+}
+
+/// The host of a page's address, without its port.
+pub fn page_host(headers: &axum::http::HeaderMap) -> Option<Box<str>> {
+    let host = headers.get(axum::http::header::HOST)?.to_str().ok()?;
+    let name = match host.find(']') {
+        Some(end) => host.get(..=end)?,
+        None => host.split(':').next()?,
+    };
+    Some(name.into()).filter(|name: &Box<str>| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use offhook_contract::{BootId, NodeId};
+    use offhook_runtime::ConfigFile;
+
+    fn servers(text: &str) -> IceServers {
+        let file = ConfigFile::parse("offhook.toml", text, []).unwrap();
+        IceServers::new(file.turn().unwrap(), file.net().unwrap())
+    }
+
+    fn turn_node(state: NodeState) -> NodeRow {
+        NodeRow {
+            node: NodeId::parse("turn-1").unwrap(),
+            kind: DaemonKind::Turn,
+            boot: BootId::parse("b").unwrap(),
+            version: String::new(),
+            started_ms: UnixMs(1),
+            state,
+            load: 0,
+            capacity: 1,
+            media_addresses: Vec::new(),
+            certificate_fingerprint: None,
+            trunks: Vec::new(),
+        }
+    }
+
+    fn told(servers: &IceServers, page: &str) -> Vec<IceServer> {
+        servers.for_page(Some(page), &UserId::new("u"), UnixMs(1_000_000))
+    }
+
+    #[test]
+    fn our_own_server_is_named_while_it_is_there_under_the_secret_that_it_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let servers = servers(&format!("[storage]\ndata_dir = \"{}\"\n", dir.path().display()));
+        assert!(told(&servers, "localhost").is_empty());
+        servers.nodes_changed(&[turn_node(NodeState::Ready)]);
+        assert!(told(&servers, "localhost").is_empty(), "without its secret");
+        servers.nodes_changed(&[]);
+        let path = dir.path().join("turn.secret");
+        std::fs::write(&path, "north\n").unwrap();
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        servers.nodes_changed(&[turn_node(NodeState::Ready)]);
+        let found = told(&servers, "localhost");
+        assert_eq!(found[0].urls, ["turn:127.0.0.1:3478?transport=udp", "turn:127.0.0.1:3478?transport=tcp"]);
+        assert_eq!(found[0].username.as_deref(), Some("1600:u"));
+        let password = offhook_wire_stun::credentials::password(b"north", "1600:u");
+        assert_eq!(found[0].credential.as_deref(), Some(password.as_str()));
+        assert!(told(&servers, "phone.example.org").is_empty(), "loopback is of no use elsewhere");
+        servers.nodes_changed(&[turn_node(NodeState::Draining)]);
+        assert!(told(&servers, "localhost").is_empty());
+    }
+
+    #[test]
+    fn the_first_secret_mints_and_stun_needs_none() {
+        let servers =
+            servers("[turn]\nenabled = false\nurls = [\"turn:t:1\", \"stun:t:1\"]\nsecrets = [\"new\", \"old\"]\n");
+        let found = told(&servers, "localhost");
+        let password = offhook_wire_stun::credentials::password(b"new", "1600:u");
+        assert_eq!((found[0].urls[0].as_str(), found[0].credential.as_deref()), ("turn:t:1", Some(password.as_str())));
+        assert_eq!((found[1].urls[0].as_str(), &found[1].username), ("stun:t:1", &None));
+    }
+
+    #[test]
+    fn a_pages_host_is_its_address_without_the_port() {
+        for (host, name) in [
+            ("phone.example.org:8443", Some("phone.example.org")),
+            ("[2001:db8::5]:443", Some("[2001:db8::5]")),
+            ("203.0.113.5", Some("203.0.113.5")),
+            (":80", None),
+        ] {
+            let headers = axum::http::HeaderMap::from_iter([(axum::http::header::HOST, host.parse().unwrap())]);
+            assert_eq!(page_host(&headers).as_deref(), name);
+        }
+    }
 }

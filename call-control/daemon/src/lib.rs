@@ -14,8 +14,9 @@ mod passwords;
 mod secrets;
 pub mod store;
 mod tokens;
+mod turn;
 mod writer;
 
-pub use config::{Certificate, Config, Limits, Turn};
+pub use config::{Certificate, Config, Limits};
 pub use daemon::Control;
 pub use http::routes::{Access, ROUTES, Route};

@@ -31,6 +31,16 @@ pub enum Command {
         #[arg(long, hide = true)]
         dev: bool,
     },
+    /// Runs the TURN server alone, over NATS; or prints credentials for it
+    ///
+    /// For a turnserver.conf of coturn there is offhook-turn -c turnserver.conf.
+    #[command(args_conflicts_with_subcommands = true)]
+    Turn {
+        #[command(subcommand)]
+        command: Option<TurnCommand>,
+        #[arg(long, hide = true)]
+        dev: bool,
+    },
     /// Runs the SIP gateway alone, over NATS
     Sip {
         #[arg(long, hide = true)]
@@ -74,6 +84,19 @@ pub enum Command {
     },
     /// Prints the version
     Version,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TurnCommand {
+    /// Prints a user name and a password, as call-control gives them to browsers
+    Credentials {
+        /// For whom; quotas and revocation go by it
+        #[arg(long, value_parser = turn_user)]
+        user: String,
+        /// How many seconds they are good for
+        #[arg(long, default_value_t = 600, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+        ttl: u64,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -216,6 +239,11 @@ pub enum TokenCommand {
         /// As `offhook token list` shows it
         id: String,
     },
+}
+
+fn turn_user(text: &str) -> Result<String, String> {
+    let fine = (1..=128).contains(&text.len()) && !text.contains(|c: char| c == ':' || c.is_control());
+    if fine { Ok(text.to_owned()) } else { Err("expected 1 to 128 bytes without a colon".to_owned()) }
 }
 
 fn recording(text: &str) -> Result<RecordingMode, String> {

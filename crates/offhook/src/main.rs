@@ -5,10 +5,11 @@ mod admin;
 mod cli;
 mod password;
 mod settings;
+mod turn;
 mod up;
 
 use clap::Parser;
-use cli::{Cli, Command, ConfigCommand};
+use cli::{Cli, Command, ConfigCommand, TurnCommand};
 use offhook_runtime::run_alone;
 use std::process::ExitCode;
 
@@ -18,6 +19,10 @@ fn main() -> ExitCode {
     let outcome = match command {
         Command::Up { dev } => up::up(config, dev),
         Command::Sfu { dev } => return run_alone::<offhook_sfu::SfuDaemon>(config, dev),
+        Command::Turn { command: Some(TurnCommand::Credentials { user, ttl }), .. } => {
+            turn::credentials(config, &user, ttl)
+        }
+        Command::Turn { command: None, dev } => return run_alone::<offhook_turn::TurnDaemon>(config, dev),
         Command::Sip { dev } => return run_alone::<offhook_sip::SipGateway>(config, dev),
         Command::Recorder { dev } => return run_alone::<offhook_recorder::Recorder>(config, dev),
         Command::Control { dev } => return run_alone::<offhook_control::Control>(config, dev),

@@ -26,13 +26,14 @@ pub fn print(path: Option<&Path>) -> Result<ExitCode> {
 type Check = fn(&ConfigFile) -> Result<(), ConfigError>;
 
 /// Every section as the one who needs it reads it.
-const CHECKS: [Check; 9] = [
+const CHECKS: [Check; 10] = [
     |c| c.runtime().map(drop),
     |c| c.net().map(drop),
     |c| c.tls().map(drop),
     |c| c.storage().map(drop),
     |c| c.bus().map(drop),
     |c| offhook_sfu::SfuDaemon::config(c).map(drop),
+    |c| offhook_turn::TurnDaemon::config(c).map(drop),
     |c| offhook_sip::SipGateway::config(c).map(drop),
     |c| offhook_recorder::Recorder::config(c).map(drop),
     |c| offhook_control::Control::config(c).map(drop),

@@ -9,11 +9,15 @@ use std::process::ExitCode;
 pub fn up(path: Option<&Path>, dev: bool) -> Result<ExitCode> {
     let config = ConfigFile::load(path)?;
     let data_dir = config.storage()?.data_dir;
+    let relays = config.turn()?.enabled;
     let bus = Bus::in_process(&config.bus()?.cluster).context("bus.cluster")?;
     let taps = TapForm::InProcess(InProcessTaps::default());
     let mut process = Process::new(config, health_port(None), dev)?;
     process.share_threads();
     process.add::<offhook_sfu::SfuDaemon>(&bus, &taps)?;
+    if relays {
+        process.add::<offhook_turn::TurnDaemon>(&bus, &taps)?;
+    }
     process.add::<offhook_sip::SipGateway>(&bus, &taps)?;
     process.add::<offhook_recorder::Recorder>(&bus, &taps)?;
     process.add::<offhook_control::Control>(&bus, &taps)?;

@@ -12,6 +12,8 @@ const MAX_SERIES: usize = 256;
 pub struct Metrics {
     registry: Arc<Registry>,
     daemon: Option<&'static str>,
+    /// Names are another program's and stay as they are.
+    verbatim: bool,
 }
 
 #[derive(Default)]
@@ -80,12 +82,17 @@ impl Default for Metrics {
 
 impl Metrics {
     pub fn new() -> Self {
-        Self { registry: Arc::default(), daemon: None }
+        Self { registry: Arc::default(), daemon: None, verbatim: false }
     }
 
     /// The same registry; what is registered through it carries `daemon="…"`.
     pub fn for_daemon(&self, daemon: &'static str) -> Self {
-        Self { registry: self.registry.clone(), daemon: Some(daemon) }
+        Self { daemon: Some(daemon), ..self.clone() }
+    }
+
+    /// The same registry for names that dashboards know from another program: nothing is put before them.
+    pub fn verbatim(&self) -> Self {
+        Self { verbatim: true, ..self.clone() }
     }
 
     /// `name` without the prefix `offhook_`, which is added. Registering again returns the same counter.
@@ -125,7 +132,8 @@ impl Metrics {
         help: &str,
         labels: &[(&str, &str)],
     ) -> Option<&'a Series> {
-        let name = if name.starts_with("offhook_") { name.to_owned() } else { format!("offhook_{name}") };
+        let name =
+            if self.verbatim || name.starts_with("offhook_") { name.to_owned() } else { format!("offhook_{name}") };
         let family = families.entry(name.clone()).or_insert_with(|| Family {
             help: help.to_owned(),
             series: BTreeMap::new(),

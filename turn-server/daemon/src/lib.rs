@@ -5,18 +5,23 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod addresses;
+mod bus;
 mod ciphers;
 mod cli;
+mod daemon;
 mod database;
+mod exported;
 mod keys;
 mod log;
 mod metrics;
+mod native;
 mod plan;
 mod process;
 mod quota;
 mod reload;
 mod run;
 mod server;
+mod sessions;
 mod sockets;
 mod stream;
 mod tls;
@@ -24,5 +29,7 @@ mod traffic;
 mod worker;
 
 pub use cli::main;
+pub use daemon::TurnDaemon;
+pub use native::TurnConfig;
 pub use plan::{Plan, PlanError};
 pub use server::{Server, StartError};

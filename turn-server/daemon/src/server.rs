@@ -202,6 +202,10 @@ impl Server {
         self.ledger.allocations()
     }
 
+    pub(crate) fn workers(&self) -> &[Handle] {
+        &self.workers
+    }
+
     pub(crate) fn snapshots(&self) -> Vec<SharedSnapshot> {
         self.snapshots.clone()
     }
@@ -252,6 +256,16 @@ impl Server {
         }
         for thread in self.threads.drain(..) {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+}
+
+/// A server that is left without [`Server::stop`] leaves no thread behind that would keep its ports.
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.tasks.drain(..).for_each(|task| task.abort());
+        for worker in &self.workers {
+            worker.tell(Order::Stop);
         }
     }
 }

@@ -1,4 +1,5 @@
 //! One relaying thread: waits, reads everything, lets the shard decide, sends. No lock, log or allocation per UDP packet.
+use crate::sessions::Ask;
 use crate::sockets::{BATCH, DATAGRAM_BYTES, Sockets};
 use offhook_link::{Guest, Host, HostThread, NoHost, Stay};
 use offhook_net::{Poller, Ready, ReceiveBatch, UdpOptions, UdpSocket};
@@ -33,6 +34,7 @@ pub(crate) enum Order {
         path: ClientPath,
         message: Vec<u8>,
     },
+    Sessions(Ask),
     /// Become the guest of a media thread.
     Move(HostThread),
     Stop,
@@ -202,6 +204,7 @@ impl Worker {
                     }
                     self.settle(now);
                 }
+                Order::Sessions(ask) => ask.answer(&self.shard, now),
                 Order::Move(host) => self.invited = Some(host),
                 Order::Stop => {
                     self.command(now, Command::EndAll { cause: EndCause::ServerStopped });

@@ -2,8 +2,7 @@
 pub mod pages;
 mod requests;
 
-use crate::config::Turn;
-use crate::ice;
+use crate::ice::IceServers;
 use crate::store::{Batch, InboxFact};
 use crate::writer::Writer;
 use offhook_bus::{Bus, Incoming};
@@ -47,6 +46,8 @@ pub enum Message {
         session: SessionId,
         connection: u64,
         id: u64,
+        /// The host under which the page was reached.
+        host: Option<Box<str>>,
         actor: Actor,
         command: Command,
     },
@@ -154,7 +155,7 @@ pub struct Parts {
     pub bus: Bus,
     pub epoch: watch::Receiver<Option<Epoch>>,
     pub writer: Writer,
-    pub turn: Option<Turn>,
+    pub ice: IceServers,
     pub metrics: Metrics,
     pub pages_per_user: usize,
     pub calls: Vec<StoredCall>,
@@ -173,7 +174,7 @@ struct Task {
     bus: Bus,
     epoch: watch::Receiver<Option<Epoch>>,
     writer: Writer,
-    turn: Option<Turn>,
+    ice: IceServers,
     pages_per_user: usize,
     /// Weak, so that the engine ends when everybody else has let go of it.
     sender: mpsc::WeakSender<Message>,
@@ -194,6 +195,7 @@ struct Asker {
     session: SessionId,
     connection: u64,
     id: u64,
+    host: Option<Box<str>>,
 }
 
 struct Gauges {
@@ -220,7 +222,7 @@ const CLOCK_START: Duration = Duration::from_secs(30 * 86_400);
 
 impl Task {
     fn new(parts: Parts, sender: mpsc::Sender<Message>, messages: mpsc::Receiver<Message>) -> Self {
-        let Parts { policy, seed, bus, epoch, writer, turn, metrics, pages_per_user, calls, minutes } = parts;
+        let Parts { policy, seed, bus, epoch, writer, ice, metrics, pages_per_user, calls, minutes } = parts;
         let started = Instant::now();
         let now = Now { at: CLOCK_START, wall: offhook_bus::wall_now() };
         let mut ids = IdMaker::seeded(seed);
@@ -243,7 +245,7 @@ impl Task {
             bus,
             epoch,
             writer,
-            turn,
+            ice,
             pages_per_user,
             sender: sender.downgrade(),
             messages,
@@ -335,8 +337,8 @@ impl Task {
                     self.feed(Input::SessionDetached { session });
                 }
             }
-            Message::PageCommand { session, connection, id, actor, command } => {
-                self.page_command(Asker { session, connection, id }, actor, command);
+            Message::PageCommand { session, connection, id, host, actor, command } => {
+                self.page_command(Asker { session, connection, id, host }, actor, command);
             }
             Message::Probe { tenant, user, session, alive } => {
                 if self.pages.knows(&session, &tenant, &user) {
@@ -418,7 +420,7 @@ impl Task {
     }
 
     fn page_command(&mut self, asker: Asker, actor: Actor, command: Command) {
-        let Asker { session, connection, id } = &asker;
+        let Asker { session, connection, id, .. } = &asker;
         match self.pages.seen(session, *connection, *id) {
             Seen::Answered(reply) => return self.pages.send(session, reply),
             Seen::InProgress => return,
@@ -537,9 +539,9 @@ impl Task {
                 // The HTTP client may have gone.
                 let _ = reply.send(result);
             }
-            Some(Waiter::Page { asker: Asker { session, connection, id }, user }) => {
+            Some(Waiter::Page { asker: Asker { session, connection, id, host }, user }) => {
                 let text = match result {
-                    Ok(reply) => self.accepted(id, reply, user.as_ref()),
+                    Ok(reply) => self.accepted(id, reply, user.as_ref(), host.as_deref()),
                     Err(refusal) => refused(id, &refusal),
                 };
                 self.pages.reply(&session, connection, id, text);
@@ -548,8 +550,9 @@ impl Task {
         }
     }
 
-    fn accepted(&mut self, id: u64, reply: CommandReply, user: Option<&UserId>) -> String {
-        let servers = || user.map(|u| ice::servers(self.turn.as_ref(), u, offhook_bus::wall_now())).unwrap_or_default();
+    fn accepted(&mut self, id: u64, reply: CommandReply, user: Option<&UserId>, host: Option<&str>) -> String {
+        let now = offhook_bus::wall_now();
+        let servers = || user.map(|u| self.ice.for_page(host, u, now)).unwrap_or_default();
         let ok = match reply {
             CommandReply::Call { leg, view, .. } => json!({ "call": view, "leg": leg, "ice_servers": servers() }),
             CommandReply::Joined { answer_sdp, slot_mids, announcer_mid } => json!({

@@ -73,9 +73,13 @@ pub async fn me(State(app): State<Shared>, caller: Caller) -> Result<Json<Me>, P
     Ok(Json(app.me_of(signed_in(&caller)?).await?))
 }
 
-pub async fn ice_servers(State(app): State<Shared>, caller: Caller) -> Result<Json<Value>, Problem> {
+pub async fn ice_servers(
+    State(app): State<Shared>,
+    caller: Caller,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Problem> {
     let user = signed_in(&caller)?;
-    let servers = ice::servers(app.turn.as_ref(), &user.id, wall_now());
+    let servers = app.ice.for_page(ice::page_host(&headers).as_deref(), &user.id, wall_now());
     Ok(Json(json!({ "ice_servers": servers, "ttl_s": ice::TTL_S })))
 }
 

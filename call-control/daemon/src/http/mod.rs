@@ -10,15 +10,16 @@ mod recordings;
 mod refused;
 pub mod routes;
 mod source;
+mod turn;
 mod ws;
 
 pub use assets::Assets;
 pub use refused::Refused;
 pub use source::Gate;
 
-use crate::config::Turn;
 use crate::engine::Engine;
 use crate::fetcher::Fetcher;
+use crate::ice::IceServers;
 use crate::store::Store;
 use crate::tokens::Tokens;
 use crate::writer::Writer;
@@ -28,7 +29,7 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use offhook_bus::Bus;
+use offhook_bus::{Bus, NodeTable};
 use offhook_contract::TenantId;
 use offhook_control_core::{Policy, RecordingMode, User, UserId};
 use offhook_runtime::Counter;
@@ -49,12 +50,13 @@ pub struct App {
     pub writer: Writer,
     pub engine: Engine,
     pub bus: Bus,
+    pub nodes: NodeTable,
     pub tokens: Tokens,
     pub gate: Gate,
     pub fetcher: Fetcher,
     pub assets: Assets,
     pub policy: ArcSwap<Policy>,
-    pub turn: Option<Turn>,
+    pub ice: IceServers,
     pub trusted_proxies: Vec<IpAddr>,
     pub allowed_origins: Vec<String>,
     pub commands_per_s: u32,

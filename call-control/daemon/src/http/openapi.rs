@@ -87,6 +87,10 @@ fn parameters(method: &str, path: &str) -> Vec<Value> {
             list.push(json!({ "name": "limit", "in": "query", "schema": number }));
             list.push(json!({ "name": "after", "in": "query", "schema": text }));
         }
+        (_, "/v1/turn/sessions") => {
+            let whose = "Id, login or extension";
+            list.push(json!({ "name": "user", "in": "query", "required": true, "description": whose, "schema": text }));
+        }
         ("post", "/v1/calls") => list.push(json!({ "name": "Idempotency-Key", "in": "header", "schema": text })),
         ("get", "/v1/recordings/{id}/audio") => list.push(json!({ "name": "Range", "in": "header", "schema": text })),
         _ => {}
@@ -154,6 +158,12 @@ fn schemas() -> Value {
         "ConsentEvent": object(&["kind", "played_ms:integer", "segment:integer?"]),
         "File": object(&["name", "bytes:integer", "sha256"]),
         "IceServers": object(&["ice_servers:IceServer[]", "ttl_s:integer"]),
+        "TurnSessions": object(&["data:TurnSession[]", "total:integer"]),
+        "TurnSession": object(&[
+            "node", "client", "transport", "relayed:string[]", "began_ms:integer", "up:TurnCarried", "down:TurnCarried",
+        ]),
+        "TurnCarried": object(&["packets:integer", "bytes:integer"]),
+        "TurnEnded": object(&["ended:integer"]),
         "IceServer": object(&["urls:string[]", "username:string?", "credential:string?"]),
     })
 }

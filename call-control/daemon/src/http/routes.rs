@@ -1,6 +1,6 @@
 //! Every route of the API, once: the router and the OpenAPI document are both made from this table.
-use super::{Shared, auth, calls, me, openapi, recordings, ws};
-use axum::routing::{MethodRouter, get, patch, post};
+use super::{Shared, auth, calls, me, openapi, recordings, turn, ws};
+use axum::routing::{MethodRouter, delete, get, patch, post};
 
 /// What a client must bring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +56,8 @@ pub const ROUTES: &[Route] = &[
     route!("get" "/v1/settings/recording" Bearer None => "RecordingSetting", "When calls are recorded", get(me::recording_setting)),
     route!("patch" "/v1/settings/recording" Bearer Some("RecordingSetting") => "RecordingSetting", "Change it: for admins and API keys", patch(me::set_recording_setting)),
     route!("get" "/v1/ice-servers" Bearer None => "IceServers", "TURN credentials for ten minutes", get(me::ice_servers)),
+    route!("get" "/v1/turn/sessions" Bearer None => "TurnSessions", "A user's TURN sessions: for admins and API keys", get(turn::list)),
+    route!("delete" "/v1/turn/sessions" Bearer None => "TurnEnded", "End them, and refuse the credentials given out so far: for admins and API keys", delete(turn::end)),
     route!("get" "/v1/ws" Open None => "WebSocket", "Commands and events; the token is in the first frame", get(ws::open)),
     route!("get" "/openapi.json" Open None => "Document", "This document", get(openapi::document)),
 ];

@@ -97,17 +97,18 @@ pub async fn open(
     if !origin_is_ours(&headers, &app.allowed_origins) {
         return Err(Problem::forbidden("this origin may not open a WebSocket"));
     }
+    let host = ice::page_host(&headers);
     let upgrade = upgrade.map_err(|_| Problem::invalid("this address speaks WebSocket only"))?;
     let bounded = upgrade.max_message_size(MAX_FRAME_BYTES).max_frame_size(MAX_FRAME_BYTES);
     Ok(bounded.on_upgrade(move |socket| async move {
-        if let Some(talk) = greet(app, socket, source).await {
+        if let Some(talk) = greet(app, socket, source, host).await {
             talk.run().await;
         }
     }))
 }
 
 /// Reads the hello and opens the session, or says why not.
-async fn greet(app: Shared, mut socket: WebSocket, source: std::net::IpAddr) -> Option<Talk> {
+async fn greet(app: Shared, mut socket: WebSocket, source: std::net::IpAddr, host: Option<Box<str>>) -> Option<Talk> {
     let hello = match timeout(HELLO_TIMEOUT, next_text(&mut socket)).await {
         Err(_) => return refuse(&app, source, socket, "hello_timeout", "no hello came within 5 s").await,
         Ok(None) => return None,
@@ -152,6 +153,7 @@ async fn greet(app: Shared, mut socket: WebSocket, source: std::net::IpAddr) -> 
         queue,
         user,
         source,
+        host,
         expires: until(&subject),
         warned: false,
         probes: Vec::new(),
@@ -204,6 +206,8 @@ struct Talk {
     connection: u64,
     user: UserRow,
     source: std::net::IpAddr,
+    /// Under which the page was reached.
+    host: Option<Box<str>>,
     expires: Instant,
     warned: bool,
     bucket: Bucket,
@@ -219,7 +223,7 @@ enum End {
 
 impl Talk {
     async fn ready(mut self, opened: Opened, me: super::me::Me) -> Option<Self> {
-        let ice = ice::servers(self.app.turn.as_ref(), &self.user.id, wall_now());
+        let ice = self.app.ice.for_page(self.host.as_deref(), &self.user.id, wall_now());
         let frame = json!({
             "type": "ready",
             "session": opened.session,
@@ -379,8 +383,8 @@ impl Talk {
             user: Some(self.user.user()),
             session: Some(self.session.clone()),
         };
-        let message =
-            ToEngine::PageCommand { session: self.session.clone(), connection: self.connection, id, actor, command };
+        let (session, connection, host) = (self.session.clone(), self.connection, self.host.clone());
+        let message = ToEngine::PageCommand { session, connection, id, host, actor, command };
         self.app.engine.send(message).await.map_err(|_| End::Gone)
     }
 

@@ -1,7 +1,7 @@
 //! `[turn]`: the TURN server, ours or another's. The TURN daemon and call-control read it here, so that what browsers are
 //! told is what listens.
 use super::{ConfigError, ConfigFile, Net, Tls, one_or_many};
-use offhook_contract::Secret;
+use offhook_contract::{DaemonKind, Secret};
 use serde::{Deserialize, Deserializer};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -234,6 +234,25 @@ impl ConfigFile {
         })
     }
 
+    /// Where the stack listens besides media ports, as far as this configuration says: TURN clients must not be relayed
+    /// there. Each section's `listen` and `…_listen`, the pages of health and metrics, and the bus.
+    pub fn listening_sockets(&self) -> Vec<SocketAddr> {
+        let mut all: Vec<SocketAddr> = Vec::new();
+        for (name, section) in self.table.iter().filter(|(name, _)| *name != "turn") {
+            for (key, value) in section.as_table().into_iter().flatten() {
+                let listens = key == "listen" || key.ends_with("_listen");
+                if listens && !(name == "sfu" && key == "media_listen") {
+                    let texts = value.as_array().map_or_else(|| vec![value], |list| list.iter().collect());
+                    all.extend(texts.into_iter().filter_map(|text| text.as_str()?.parse::<SocketAddr>().ok()));
+                }
+            }
+        }
+        all.extend([None].into_iter().chain(DaemonKind::ALL.map(Some)).map(crate::health_port));
+        let servers = self.bus().map(|bus| bus.url).unwrap_or_default();
+        all.extend(servers.iter().filter_map(|url| url.split("://").last()?.parse::<SocketAddr>().ok()));
+        all
+    }
+
     fn turn_certificate(&self, raw: &RawTurn) -> Result<Option<(PathBuf, PathBuf)>, ConfigError> {
         match (&raw.certificate, &raw.key) {
             (Some(chain), Some(key)) => Ok(Some((chain.clone(), key.clone()))),
@@ -316,6 +335,26 @@ impl Turn {
         let mut seen = std::collections::HashSet::new();
         urls.retain(|url| seen.insert(url.clone()));
         urls
+    }
+
+    /// The secret that nobody chose, if it was made already.
+    ///
+    /// # Errors
+    /// It cannot be read, or others than its owner can.
+    pub fn read_kept_secret(&self) -> std::io::Result<Option<Secret>> {
+        use std::os::unix::fs::PermissionsExt;
+        let text = match std::fs::read_to_string(&self.kept_secret) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mode = std::fs::metadata(&self.kept_secret)?.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            let path = self.kept_secret.display();
+            let why = format!("{path} can be read by others than its owner (mode {mode:o}); run: chmod 600 {path}");
+            return Err(std::io::Error::other(why));
+        }
+        Ok(Some(Secret::new(text.trim_end())).filter(|secret| !secret.is_empty()))
     }
 
     /// Every listener is on loopback: it serves this machine alone.

@@ -1,0 +1,235 @@
+//! The TURN server as one of the stack's daemons: announced on the bus, told there whom to revoke, relaying to the SFUs
+//! that it hears of. It relays without the bus, too (DESIGN.md §2).
+use crate::bus::{Desk, Revoked, answer};
+use crate::exported::Exported;
+use crate::log;
+use crate::native::{Live, TurnConfig, keep_secret};
+use crate::server::Server;
+use offhook_bus::{Bus, Target, wall_now};
+use offhook_contract::{DaemonKind, NodeRow, NodeState, Secret};
+use offhook_link::TapForm;
+use offhook_runtime::{ConfigError, ConfigFile, Daemon, Deps, Lifecycle, RunError, StartError};
+use offhook_turn_core::{Output, Users};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Where no quota says less.
+const CAPACITY: u32 = 65_535;
+
+pub struct TurnDaemon {
+    server: Server,
+    requests: offhook_bus::Server,
+    state: State,
+    bus: Bus,
+    lifecycle: Lifecycle,
+    row: watch::Sender<NodeRow>,
+    exported: Exported,
+}
+
+/// What the settings of the threads are made from.
+struct State {
+    config: TurnConfig,
+    live: Live,
+    revoked: Revoked,
+    users: Arc<Users>,
+    /// The SFUs of this process are neighbours: their loopback is ours.
+    together: bool,
+}
+
+impl Daemon for TurnDaemon {
+    const KIND: DaemonKind = DaemonKind::Turn;
+    type Config = TurnConfig;
+
+    fn config(file: &ConfigFile) -> Result<TurnConfig, ConfigError> {
+        TurnConfig::read(file)
+    }
+
+    async fn build(config: TurnConfig, deps: Deps) -> Result<Self, StartError> {
+        if !config.turn.enabled {
+            return Err(StartError::new("serve TURN", "turn.enabled is false, or turn.urls names another server"));
+        }
+        let together = matches!(deps.taps, TapForm::InProcess(_));
+        let secrets = secrets(&config, together || deps.dev)?;
+        let live = Live { secrets, media: config.media(&[], together), revoked: Vec::new() };
+        let plan = config.plan(&live).map_err(|e| StartError::new("use [turn]", e))?;
+        let users = Arc::new(plan.settings.users.clone());
+        let (server, told) =
+            Server::start_among(plan, deps.hosts).await.map_err(|e| StartError::new("serve TURN", e))?;
+        write_log(told)?;
+        let requests = deps.bus.serve(DaemonKind::Turn, Target::Node(deps.node.clone())).await;
+        let requests = requests.map_err(|e| StartError::new("listen on the bus", e))?;
+        say(&server, &config, &deps.lifecycle);
+        let row = NodeRow {
+            node: deps.node,
+            kind: DaemonKind::Turn,
+            boot: deps.boot,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_ms: wall_now(),
+            state: NodeState::Ready,
+            load: 0,
+            capacity: match config.turn.quotas.allocations {
+                0 => CAPACITY,
+                most => most,
+            },
+            media_addresses: Vec::new(),
+            certificate_fingerprint: None,
+            trunks: Vec::new(),
+        };
+        Ok(Self {
+            server,
+            requests,
+            state: State { config, live, revoked: Revoked::default(), users, together },
+            bus: deps.bus,
+            lifecycle: deps.lifecycle,
+            row: watch::Sender::new(row),
+            exported: Exported::new(deps.metrics),
+        })
+    }
+
+    async fn run(self) -> Result<(), RunError> {
+        let Self { server, mut requests, mut state, bus, lifecycle, row, exported } = self;
+        let presence = bus.announce(row.subscribe());
+        let mut sfus = bus.nodes_of(DaemonKind::Sfu);
+        let mut reloads = lifecycle.reload();
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        state.take_media(&server, &sfus.all()).await;
+        lifecycle.set_ready(true);
+        let mut draining = false;
+        let outcome = loop {
+            tokio::select! {
+                incoming = requests.next() => match incoming {
+                    Some(incoming) => state.answer(&server, incoming).await,
+                    None => break Err(RunError::new("listen on the bus", "the bus is gone for good")),
+                },
+                () = sfus.changed() => state.take_media(&server, &sfus.all()).await,
+                file = reloads.next() => state.reload(&server, &file, &sfus.all()).await,
+                () = server.lost() => break Err(RunError::new("relay", "a relaying thread is gone")),
+                _ = look.tick() => {
+                    let load = server.allocations();
+                    row.send_if_modified(|row| std::mem::replace(&mut row.load, load) != load);
+                    exported.update(&server);
+                    if draining && load == 0 {
+                        break Ok(());
+                    }
+                }
+                () = lifecycle.draining(), if !draining => {
+                    draining = true;
+                    server.drain().await;
+                    row.send_modify(|row| row.state = NodeState::Draining);
+                }
+                () = lifecycle.stop() => break Ok(()),
+            }
+        };
+        server.stop().await;
+        presence.withdraw().await;
+        outcome
+    }
+}
+
+impl TurnDaemon {
+    /// The UDP listeners that are bound.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        self.server.udp_addresses()
+    }
+}
+
+/// Chosen ones, or the one that is kept where call-control finds it, too.
+fn secrets(config: &TurnConfig, shared: bool) -> Result<Vec<Secret>, StartError> {
+    let turn = &config.turn;
+    if !turn.secrets.is_empty() || (!turn.users.is_empty() && !shared) {
+        return Ok(turn.secrets.clone());
+    }
+    if !shared {
+        let why = "nobody could log in: set turn.secrets to what call-control has, or turn.users";
+        return Err(StartError::new("serve TURN", why));
+    }
+    let doing = || format!("keep TURN's secret in {}", turn.kept_secret.display());
+    keep_secret(&turn.kept_secret).map_err(|e| StartError::new(doing(), e))?;
+    let kept = turn.read_kept_secret().map_err(|e| StartError::new(doing(), e))?;
+    kept.map(|secret| vec![secret]).ok_or_else(|| StartError::new(doing(), "it is empty"))
+}
+
+/// Lines of sessions are written by a thread of their own, which ends with the server's.
+fn write_log(told: Receiver<Output>) -> Result<(), StartError> {
+    let thread = std::thread::Builder::new().name("turn-log".into());
+    let spawned = thread.spawn(move || told.iter().for_each(|output| log::write(&output)));
+    spawned.map(drop).map_err(|e| StartError::new("start the log's thread", e))
+}
+
+fn say(server: &Server, config: &TurnConfig, lifecycle: &Lifecycle) {
+    for address in server.udp_addresses() {
+        tracing::info!(%address, "TURN over UDP");
+    }
+    for address in server.tcp_addresses() {
+        tracing::info!(%address, tls = config.turn.certificate.is_some(), "TURN over TCP");
+    }
+    let over = if config.turn.certificate.is_some() { "UDP, TCP and TLS" } else { "UDP and TCP" };
+    let addresses = if server.udp_addresses().is_empty() { server.tcp_addresses() } else { server.udp_addresses() };
+    for address in addresses {
+        lifecycle.say(format!("TURN for browsers behind firewalls: {address} ({over})"));
+    }
+}
+
+impl State {
+    /// Brings what has changed to the threads.
+    async fn apply(&mut self, server: &Server) {
+        match self.config.plan(&self.live) {
+            Ok(plan) => {
+                self.users = Arc::new(plan.settings.users.clone());
+                server.reload(&plan).await;
+            }
+            Err(error) => tracing::error!(%error, "settings stay as they were"),
+        }
+    }
+
+    /// An SFU that is gone keeps its ports until its lease is over; while the bus is away none is.
+    async fn take_media(&mut self, server: &Server, sfus: &[NodeRow]) {
+        let media = self.config.media(sfus, self.together);
+        if media != self.live.media {
+            tracing::info!(ports = media.len(), "media ports of SFUs changed");
+            self.live.media = media;
+            self.apply(server).await;
+        }
+    }
+
+    async fn answer(&mut self, server: &Server, incoming: offhook_bus::Incoming) {
+        let users = Arc::clone(&self.users);
+        let config = &self.config;
+        let desk = Desk { server, users: &users, live: &mut self.live, revoked: &mut self.revoked };
+        answer(desk, incoming, async |live: &Live| match config.plan(live) {
+            Ok(plan) => server.reload(&plan).await,
+            Err(error) => tracing::error!(%error, "credentials stay good until they end"),
+        })
+        .await;
+    }
+
+    async fn reload(&mut self, server: &Server, file: &ConfigFile, sfus: &[NodeRow]) {
+        match TurnConfig::read(file) {
+            Ok(config) => {
+                if config.turn.listen != self.config.turn.listen
+                    || config.turn.tls_listen != self.config.turn.tls_listen
+                {
+                    tracing::warn!("turn.listen and turn.tls_listen wait for a restart");
+                }
+                if !config.turn.secrets.is_empty() {
+                    self.live.secrets = config.turn.secrets.clone();
+                }
+                self.config = config;
+                self.live.media = self.config.media(sfus, self.together);
+                self.apply(server).await;
+            }
+            Err(error) => tracing::error!(%error, "[turn] not read again: the old one stays"),
+        }
+        match server.reload_certificate() {
+            Ok(()) => tracing::info!("users, secrets, quotas, peer ranges and certificate were read again"),
+            Err(error) => tracing::error!(%error, "certificate not read again: the old one stays"),
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! From `[turn]` of offhook.toml to a [`Plan`]: safe by default, where a turnserver.conf is taken as it is.
+use crate::addresses::outward;
+use crate::plan::{Plan, PlanError};
+use crate::tls::CertificateFiles;
+use offhook_contract::{NodeRow, Secret};
+use offhook_runtime::config::{Net, Turn};
+use offhook_runtime::{ConfigError, ConfigFile};
+use offhook_turn_core::conf::Conf;
+use offhook_turn_core::{
+    AddressRange, MappedAddress, MediaPeer, PeerPolicy, QuotaLimits, RelayAddress, Settings, UserSecret, Users,
+};
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Media ports of SFUs: each packet to a peer looks through them.
+const MEDIA_MAX: usize = 256;
+
+/// `[turn]` with what surrounds it, checked.
+#[derive(Debug, Clone)]
+pub struct TurnConfig {
+    pub(crate) turn: Turn,
+    net: Net,
+    allowed: Vec<AddressRange>,
+    denied: Vec<AddressRange>,
+    relays: Vec<RelayAddress>,
+    /// Of the other daemons, as far as this configuration names them.
+    own_sockets: Vec<SocketAddr>,
+}
+
+/// What changes while the server runs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Live {
+    pub(crate) secrets: Vec<Secret>,
+    pub(crate) media: Vec<MediaPeer>,
+    /// Accounts, and until when (Unix seconds) their credentials are refused.
+    pub(crate) revoked: Vec<(String, u64)>,
+}
+
+impl TurnConfig {
+    /// # Errors
+    /// Path, value and what would be right.
+    pub fn read(file: &ConfigFile) -> Result<Self, ConfigError> {
+        let (turn, net) = (file.turn()?, file.net()?);
+        let ranges = |path: &str, texts: &[String]| {
+            let parsed: Result<Vec<AddressRange>, _> = texts.iter().map(|text| text.parse()).collect();
+            parsed.map_err(|error| {
+                file.refusal(path, &format!("addresses, \"first-last\" or \"10.1.0.0/16\" each; {error}"))
+            })
+        };
+        let relays = relays(&turn, &net);
+        if turn.enabled && relays.is_empty() {
+            let expected = "an address of this host to relay from: none was found, neither in [turn] listen, nor in \
+                            [net] public_addresses, nor by asking the system";
+            return Err(file.refusal("turn.relay_addresses", expected));
+        }
+        Ok(Self {
+            allowed: ranges("turn.allowed_peers", &turn.allowed_peers)?,
+            denied: ranges("turn.denied_peers", &turn.denied_peers)?,
+            own_sockets: file.listening_sockets(),
+            relays,
+            turn,
+            net,
+        })
+    }
+
+    pub(crate) fn plan(&self, live: &Live) -> Result<Plan, PlanError> {
+        let turn = &self.turn;
+        // What coturn's file can say besides is at rest.
+        let conf = Conf {
+            realm: Some(turn.realm.clone()),
+            listening_ips: turn.listen.iter().map(SocketAddr::ip).collect(),
+            relay_ips: self.relays.iter().map(|relay| relay.local).collect(),
+            ..Conf::default()
+        };
+        let files = turn.certificate.clone();
+        let tls_listen = turn.tls_listen.iter().filter(|address| !turn.listen.contains(address));
+        Ok(Plan {
+            settings: self.settings(live),
+            limits: QuotaLimits {
+                allocations_per_user: turn.quotas.allocations_per_user,
+                allocations: turn.quotas.allocations,
+                bytes_per_second: turn.quotas.bytes_per_second,
+                capacity_bytes_per_second: turn.quotas.capacity_bytes_per_second,
+            },
+            udp: turn.listen.clone(),
+            tcp: turn.listen.iter().chain(tls_listen).copied().collect(),
+            certificate: files.map(|(chain, key)| CertificateFiles { chain, key, password: None, ciphers: None }),
+            relays: self.relays.clone(),
+            ports: turn.relay_ports.clone(),
+            threads: turn.threads,
+            warnings: Vec::new(),
+            ..Plan::of(&conf)?
+        })
+    }
+
+    fn settings(&self, live: &Live) -> Settings {
+        let turn = &self.turn;
+        let mut users = Users::new(&turn.realm);
+        for user in &turn.users {
+            users.add(&user.name, UserSecret::Password(user.password.expose().into()));
+        }
+        for secret in &live.secrets {
+            users.add_rest_secret(secret.expose().as_bytes());
+        }
+        for (account, until_s) in &live.revoked {
+            users.revoke(account, *until_s);
+        }
+        let mut settings = Settings::new(users);
+        settings.policy = self.policy(live);
+        settings.software = Some("Offhook".into());
+        settings.lifetime = turn.lifetimes.allocation;
+        settings.lifetime_max = turn.lifetimes.allocation_max;
+        settings.permission_lifetime = turn.lifetimes.permission;
+        settings.channel_lifetime = turn.lifetimes.channel;
+        settings.nonce_lifetime = Some(turn.lifetimes.nonce);
+        if turn.quotas.bytes_per_second == 0 {
+            settings.shard_bytes_per_second = turn.quotas.capacity_bytes_per_second;
+        }
+        settings
+    }
+
+    /// The open Internet, our SFUs and other relays of ours; not this host and nothing behind it (DESIGN.md §6).
+    fn policy(&self, live: &Live) -> PeerPolicy {
+        let listeners = self.turn.listen.iter().chain(&self.turn.tls_listen);
+        let mut own_addresses: Vec<IpAddr> =
+            self.relays.iter().flat_map(|relay| [relay.local, relay.announced]).collect();
+        own_addresses.extend(self.net.public_addresses.iter().flat_map(|address| [address.public, address.local]));
+        own_addresses.extend(listeners.clone().map(SocketAddr::ip));
+        own_addresses.extend([outward(false), outward(true)].into_iter().flatten());
+        own_addresses.retain(|ip| !ip.is_unspecified());
+        own_addresses.sort_unstable();
+        own_addresses.dedup();
+        PeerPolicy {
+            allowed: self.allowed.clone(),
+            denied: self.denied.clone(),
+            own_sockets: listeners.chain(&self.own_sockets).copied().collect(),
+            own_addresses,
+            media: live.media.clone(),
+            mapped: self
+                .relays
+                .iter()
+                .filter(|relay| relay.local != relay.announced)
+                .map(|relay| MappedAddress { announced: relay.announced, local: relay.local })
+                .collect(),
+            relay_ports: self.turn.relay_ports.clone(),
+            ..PeerPolicy::default()
+        }
+    }
+
+    /// The media ports of these SFUs and of `media_peers`. What an SFU announces under an address of this host is reached
+    /// by its local one. `neighbours`: they run in this process, so that even their loopback is ours.
+    pub(crate) fn media(&self, sfus: &[NodeRow], neighbours: bool) -> Vec<MediaPeer> {
+        let loopback = neighbours || self.turn.is_on_loopback();
+        let configured = self.turn.media_peers.iter();
+        let mut media: Vec<MediaPeer> =
+            configured.map(|peer| MediaPeer { announced: peer.announced, local: peer.local }).collect();
+        for announced in sfus.iter().flat_map(|row| &row.media_addresses).copied() {
+            let is_known = media.iter().any(|peer| peer.announced == announced);
+            if is_known || announced.ip().is_unspecified() || (announced.ip().is_loopback() && !loopback) {
+                continue;
+            }
+            let own = self.net.public_addresses.iter().find(|address| address.public == announced.ip());
+            let local = SocketAddr::new(own.map_or(announced.ip(), |own| own.local), announced.port());
+            media.push(MediaPeer { announced, local });
+        }
+        if media.len() > MEDIA_MAX {
+            tracing::warn!(left_out = media.len() - MEDIA_MAX, "more media ports of SFUs than can be looked through");
+            media.truncate(MEDIA_MAX);
+        }
+        media
+    }
+}
+
+fn relays(turn: &Turn, net: &Net) -> Vec<RelayAddress> {
+    let mut locals = turn.relay_addresses.clone();
+    if locals.is_empty() {
+        for bound in turn.listen.iter().chain(&turn.tls_listen) {
+            let (ip, v6) = (bound.ip(), bound.is_ipv6());
+            let known = net.public_addresses.iter().map(|address| address.local).filter(|ip| ip.is_ipv6() == v6);
+            match (ip.is_unspecified(), known.clone().next()) {
+                (false, _) => locals.push(ip),
+                (true, Some(_)) => locals.extend(known),
+                (true, None) => locals.extend(outward(v6)),
+            }
+        }
+    }
+    let mut relays: Vec<RelayAddress> = Vec::new();
+    for local in locals {
+        if relays.iter().all(|relay| relay.local != local) {
+            relays.push(RelayAddress { local, announced: net.announced(local) });
+        }
+    }
+    relays
+}
+
+/// Makes the secret that call-control reads from the same directory, unless it is there.
+pub(crate) fn keep_secret(path: &Path) -> io::Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    // Whole or not at all, whoever reads meanwhile.
+    let draft = path.with_extension(format!("{}.new", std::process::id()));
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    let written =
+        writeln!(file, "{text}").and_then(|()| file.sync_all()).and_then(|()| std::fs::hard_link(&draft, path));
+    let _ = std::fs::remove_file(&draft);
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use offhook_contract::node::NodeState;
+    use offhook_contract::{BootId, DaemonKind, NodeId, UnixMs};
+
+    const OPEN: &str = "[net]\npublic_addresses = [{ public = \"198.51.100.5\", local = \"10.0.0.5\" }]\n\
+        [control]\nlisten = [\"10.0.0.5:8443\"]\n[sfu]\nmedia_listen = [\"10.0.0.5:7882\"]\n\
+        [turn]\nlisten = [\"10.0.0.5:3478\"]\nsecrets = [\"north\"]\n";
+
+    fn config(text: &str) -> Result<TurnConfig, String> {
+        let file = ConfigFile::parse("offhook.toml", text, []).map_err(|error| error.to_string())?;
+        TurnConfig::read(&file).map_err(|error| error.to_string())
+    }
+
+    fn plan(text: &str) -> Plan {
+        config(text).unwrap().plan(&Live::default()).unwrap()
+    }
+
+    fn sfu(addresses: &[&str]) -> NodeRow {
+        NodeRow {
+            node: NodeId::parse("sfu-1").unwrap(),
+            kind: DaemonKind::Sfu,
+            boot: BootId::parse("b").unwrap(),
+            version: String::new(),
+            started_ms: UnixMs(1),
+            state: NodeState::Ready,
+            load: 0,
+            capacity: 1,
+            media_addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+            certificate_fingerprint: None,
+            trunks: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn an_empty_section_listens_on_loopback_and_reaches_nobody_there() {
+        let plan = plan("");
+        assert_eq!(plan.udp, ["127.0.0.1:3478".parse().unwrap()]);
+        assert_eq!((&plan.tcp, plan.tls_only, plan.certificate.is_none()), (&plan.udp, false, true));
+        assert_eq!(plan.relays, [RelayAddress { local: plan.udp[0].ip(), announced: plan.udp[0].ip() }]);
+        let policy = &plan.settings.policy;
+        assert!(!policy.allow_private && !policy.allow_loopback && policy.allowed.is_empty());
+        assert_eq!(plan.settings.channel_numbers, 0x4000..=0x4FFF);
+        assert!(plan.warnings.is_empty() && plan.metrics.is_none() && plan.database.is_none());
+    }
+
+    #[test]
+    fn relays_are_announced_under_the_public_address_and_the_stacks_sockets_are_its_own() {
+        let plan = plan(OPEN);
+        assert_eq!(plan.relays[0].announced, "198.51.100.5".parse::<IpAddr>().unwrap());
+        let policy = &plan.settings.policy;
+        for own in ["10.0.0.5:8443", "10.0.0.5:3478", "127.0.0.1:4222", "127.0.0.1:9605"] {
+            assert!(policy.own_sockets.contains(&own.parse().unwrap()), "{own} in {:?}", policy.own_sockets);
+        }
+        assert!(!policy.own_sockets.contains(&"10.0.0.5:7882".parse().unwrap()), "a media port is no listener");
+        for own in ["10.0.0.5", "198.51.100.5"] {
+            assert!(policy.own_addresses.contains(&own.parse().unwrap()), "{own}");
+        }
+        let wildcard = OPEN.replace("listen = [\"10.0.0.5:3478\"]", "listen = [\"0.0.0.0:3478\"]");
+        assert_eq!(self::plan(&wildcard).relays, plan.relays);
+    }
+
+    #[test]
+    fn an_sfu_behind_our_own_nat_is_reached_by_its_local_address_and_foreign_loopback_not_at_all() {
+        let config =
+            config(&format!("{OPEN}media_peers = [{{ announced = \"203.0.113.7:1\", local = \"10.0.0.7:1\" }}]\n"));
+        let config = config.unwrap();
+        let rows = [sfu(&["198.51.100.5:7882", "203.0.113.7:1", "203.0.113.7:2", "127.0.0.1:7882"])];
+        let local = |media: &[MediaPeer]| media.iter().map(|peer| peer.local.to_string()).collect::<Vec<_>>();
+        assert_eq!(local(&config.media(&rows, false)), ["10.0.0.7:1", "10.0.0.5:7882", "203.0.113.7:2"]);
+        assert!(local(&config.media(&rows, true)).contains(&"127.0.0.1:7882".to_owned()));
+    }
+
+    #[test]
+    fn ranges_are_refused_with_their_path() {
+        let error = config("[turn]\nallowed_peers = [\"10.0.0.0/40\"]\n").unwrap_err();
+        assert!(error.contains("turn.allowed_peers") && error.contains("prefix length"), "{error}");
+    }
+
+    #[test]
+    fn the_kept_secret_is_made_once_and_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("turn.secret");
+        keep_secret(&path).unwrap();
+        let first = std::fs::read_to_string(&path).unwrap();
+        keep_secret(&path).unwrap();
+        assert_eq!((first.len(), std::fs::read_to_string(&path).unwrap()), (65, first));
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}
