@@ -13,6 +13,8 @@ enum Room<'a> {
     Bus,
     Link,
     Runtime,
+    /// What shards are made of.
+    Shard,
     /// The command line and what tests and measures: may name several daemons.
     Top,
 }
@@ -20,6 +22,7 @@ enum Room<'a> {
 fn room(package: &Package) -> Option<Room<'_>> {
     let folder = package.folder.as_deref()?;
     Some(match folder {
+        "crates/shard" => Room::Shard,
         "crates/media" => Room::Media,
         "crates/contract" => Room::Contract,
         "crates/net" => Room::Net,
@@ -38,11 +41,11 @@ fn room(package: &Package) -> Option<Room<'_>> {
 
 /// May `from` name `to` as a normal dependency?
 fn allowed(from: Room<'_>, to: Room<'_>) -> bool {
-    use Room::{Bus, Contract, Core, Daemon, Link, Media, Net, Runtime, Top, Wire};
+    use Room::{Bus, Contract, Core, Daemon, Link, Media, Net, Runtime, Shard, Top, Wire};
     match (from, to) {
         (Top, _) => true,
         (Wire, Wire) | (Media | Contract, Wire) => true,
-        (Core(_), Contract | Media | Wire) => true,
+        (Core(_), Contract | Media | Wire | Shard) => true,
         (Daemon(mine), Core(theirs)) => mine == theirs,
         (Daemon(_), Contract | Media | Wire | Runtime | Bus | Link | Net) => true,
         (Net, Wire) | (Bus | Link, Contract | Wire) => true,
@@ -52,7 +55,7 @@ fn allowed(from: Room<'_>, to: Room<'_>) -> bool {
 }
 
 const fn is_pure(room: Room<'_>) -> bool {
-    matches!(room, Room::Wire | Room::Media | Room::Contract | Room::Core(_))
+    matches!(room, Room::Wire | Room::Shard | Room::Media | Room::Contract | Room::Core(_))
 }
 
 /// Crates that do IO, read clocks or start threads: no direct dependency of a pure crate.

@@ -35,7 +35,7 @@ pub fn check(root: &Path, graph: &Graph) -> Result<(Vec<String>, String)> {
         let Some(folder) = package.folder.as_deref() else { continue };
         let pure = folder.starts_with("crates/wire/")
             || folder.ends_with("/core")
-            || ["crates/media", "crates/contract"].contains(&folder);
+            || ["crates/shard", "crates/media", "crates/contract"].contains(&folder);
         if pure && !root.join(folder).join("clippy.toml").exists() {
             findings.push(format!("{folder} is pure and has no clippy.toml with the disallowed lists"));
         }

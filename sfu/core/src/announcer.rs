@@ -267,7 +267,7 @@ impl Shard {
             let Some(leg) = self.legs.get_mut(leg_key) else { continue };
             let (egress, counters) = (&mut self.egress, &mut self.counters);
             let meant = announced.filter(|playing| playing.audience.includes(leg_key));
-            let mut out = Outlet { egress, at, flow: leg_key.index(), sent: 0 };
+            let mut out = Outlet { egress, at, flow: leg_key.index() as u32, sent: 0 };
             match meant {
                 Some(playing) => handed.count(leg_key, out.announcement(leg, playing)),
                 None => more |= out.own_prompt(leg, &self.options.hold, leg_key),
@@ -323,7 +323,7 @@ impl Outlet<'_> {
             let Some(payload) = content.get(index % content.len().max(1)) else { return false };
             line.hold = Some(index + 1);
             // A number of its own that no announcement has: serials begin at 1. A frame missed is not made up for.
-            let _ = self.frame(leg, u64::from(key.index()) & 0xff, codec, index, payload);
+            let _ = self.frame(leg, key.index() as u64 & 0xff, codec, index, payload);
             return true;
         }
         if line.tail == 0 {

@@ -1,18 +1,6 @@
 //! Plain counters of one shard, read once a tick by the daemon.
 
-macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
-        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-        pub struct Counters { $($(#[$doc])* pub $name: u64),+ }
-
-        impl Counters {
-            /// Names and values, for export.
-            pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($name), self.$name)),+].into_iter()
-            }
-        }
-    };
-}
+use offhook_shard::counters;
 
 counters! {
     received_datagrams,

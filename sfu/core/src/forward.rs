@@ -119,7 +119,7 @@ impl Shard {
                     continue;
                 }
             };
-            match leg.send_on_slot(&mut self.egress, now, listener.index(), index, &sending) {
+            match leg.send_on_slot(&mut self.egress, now, listener.index() as u32, index, &sending) {
                 Ok(()) => self.counters.forwarded_packets += 1,
                 Err(Unsent::Codec) => {
                     self.counters.unheard_codec += 1;

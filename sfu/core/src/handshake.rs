@@ -72,7 +72,7 @@ impl Shard {
             match peer.dtls.poll(&mut buffer)? {
                 DtlsEvent::Packet(len) => {
                     if let (Some(path), Some(bytes)) = (*path, buffer.get(..len)) {
-                        self.egress.push(bytes, path, key.index());
+                        self.egress.push(bytes, path, key.index() as u32);
                     }
                 }
                 DtlsEvent::PeerCertificate(fingerprint) if fingerprint == peer.remote_fingerprint => {

@@ -2,6 +2,7 @@
 use crate::egress::Path;
 use crate::leg::{Leg, LegKey, Peer, Transport, VALIDATED_MAX};
 use crate::shard::Shard;
+use crate::shard::UNAUTHENTICATED_REPLIES;
 use crate::time::MediaNs;
 use offhook_wire_stun::{AttributeType, Class, Message, MessageBuilder, Method};
 use std::net::{IpAddr, SocketAddr};
@@ -61,7 +62,7 @@ impl Shard {
     }
 
     fn refuse(&mut self, now: MediaNs, to: SocketAddr, local: Option<IpAddr>, request: &Message<'_>, code: u16) {
-        if !self.stun_refusals.take(now, to.ip()) {
+        if !self.stun_refusals.take(now, to.ip(), UNAUTHENTICATED_REPLIES, 1) {
             self.counters.stun_throttled += 1;
             return;
         }
@@ -101,7 +102,7 @@ impl Shard {
         let written = response.integrity(peer.pwd.as_bytes()).fingerprint().finish();
         let path = Path { remote: from, local };
         if let Some(response) = written.ok().and_then(|len| buffer.get(..len)) {
-            self.egress.push(response, path, key.index());
+            self.egress.push(response, path, key.index() as u32);
         }
         if !unknown && !conflict {
             self.counters.stun_checks += 1;

@@ -21,13 +21,10 @@ mod register;
 mod reports;
 mod room;
 mod shard;
-mod slab;
 mod slot;
 mod source;
 mod tap;
-mod throttle;
 mod time;
-mod timers;
 
 pub use command::{
     Command, CommandError, ConnectPlan, LegFigures, LinePlan, LinkPlan, News, Output, PayloadTypes, PeerPlan, Reply,

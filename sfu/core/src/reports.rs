@@ -140,7 +140,7 @@ impl Shard {
         let Some(writer) = leg.writer_mut(nack.media_ssrc) else { return };
         for sequence in nack.lost().take(64) {
             if let Some(place) = writer.recall(sequence)
-                && self.egress.again(place, path, key.index())
+                && self.egress.again(place, path, key.index() as u32)
             {
                 self.counters.resent_packets += 1;
             }
@@ -166,7 +166,7 @@ impl Shard {
         let sealed = write_compound(leg, now, ntp, &self.report_blocks, &mut buffer);
         if let (Some(len), Some(path)) = (sealed, leg.path)
             && let Some(bytes) = buffer.get(..len)
-            && self.egress.push(bytes, path, key.index())
+            && self.egress.push(bytes, path, key.index() as u32)
         {
             self.counters.reports_sent += 1;
         }

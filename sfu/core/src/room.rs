@@ -2,11 +2,11 @@
 use crate::announcer::Announcements;
 use crate::command::RoomContext;
 use crate::leg::LegKey;
-use crate::slab::Key;
 use crate::tap::Tap;
 use crate::time::MediaNs;
 use offhook_contract::sfu::RoomKind;
 use offhook_contract::{RoomId, UnixMs};
+use offhook_shard::Key;
 use std::sync::Arc;
 
 pub type RoomKey = Key<Room>;

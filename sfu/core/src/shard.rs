@@ -5,12 +5,10 @@ use crate::egress::{Egress, Transmit};
 use crate::leg::{Leg, LegKey, Transport};
 use crate::register::Register;
 use crate::room::{Room, RoomKey};
-use crate::slab::Slab;
-use crate::throttle::{Rate, SourceBuckets};
 use crate::time::MediaNs;
-use crate::timers::Timers;
 use offhook_contract::UnixMs;
 use offhook_media::EncodedPrompt;
+use offhook_shard::{Rate, Slab, SourceBuckets, Timers};
 use offhook_wire_rtp::rtcp::ReportBlock;
 use offhook_wire_rtp::{DatagramKind, NtpTime};
 use std::collections::VecDeque;
@@ -20,7 +18,7 @@ use std::time::Duration;
 
 /// Refusals of checks that we could not authenticate, per source address: enough for a browser that mistyped
 /// nothing, too few to be worth reflecting off us.
-const UNAUTHENTICATED_REPLIES: Rate = Rate { per_second: 5, burst: 5 };
+pub(crate) const UNAUTHENTICATED_REPLIES: Rate = Rate { per_second: 5, burst: 5 };
 const STUN_SOURCES: usize = 4096;
 const OUTPUTS_MAX: usize = 16_384;
 
@@ -102,11 +100,11 @@ impl Shard {
             rooms: Slab::default(),
             legs: Slab::default(),
             register: Register::default(),
-            timers: Timers::default(),
+            timers: Timers::with_capacity(1_024),
             egress: Egress::new(options.egress_bytes),
             outputs: VecDeque::with_capacity(OUTPUTS_MAX),
             counters: Counters::default(),
-            stun_refusals: SourceBuckets::new(STUN_SOURCES, UNAUTHENTICATED_REPLIES, options.secret),
+            stun_refusals: SourceBuckets::new(STUN_SOURCES, options.secret),
             report_blocks: Vec::with_capacity(16),
             at_work: None,
             serial: 0,

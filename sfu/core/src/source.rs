@@ -2,9 +2,9 @@
 use crate::command::PayloadTypes;
 use crate::slot::{Frame, RunId};
 use crate::tap::TrackNumber;
-use crate::throttle::{Bucket, Rate};
 use crate::time::MediaNs;
 use offhook_contract::CodecName;
+use offhook_shard::{Bucket, Rate};
 use offhook_wire_rtp::rtcp::ReportBlock;
 use offhook_wire_rtp::{NtpTime, ReceiverStats, RtpPacket};
 use std::time::Duration;
@@ -69,7 +69,7 @@ impl Source {
             first_run: serial << 8,
             streams: Vec::with_capacity(STREAMS_MAX),
             current: 0,
-            bucket: Bucket::FULL,
+            bucket: Bucket::default(),
             received: 0,
         }
     }
@@ -80,7 +80,7 @@ impl Source {
         if payload.len() > PAYLOAD_MAX {
             return Err(Refused::Oversized);
         }
-        if !self.bucket.take(now, PACKET_RATE) {
+        if !self.bucket.take(now, PACKET_RATE, 1) {
             return Err(Refused::Rate);
         }
         let codec = self.payload_types.codec(packet.payload_type()).ok_or(Refused::PayloadType)?;

@@ -7,7 +7,7 @@ use crate::reply::Asked;
 use crate::request::Refused;
 use crate::settings::DefaultFamily;
 use crate::shard::Shard;
-use crate::time::{Bucket, Moment};
+use offhook_shard::{Bucket, Moment};
 use offhook_wire_stun::{AddressFamily, AttributeError, AttributeType, Message};
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,8 +5,8 @@ use crate::path::ClientPath;
 use crate::reply::{Asked, REPLY_MAX, budget};
 use crate::settings::Settings;
 use crate::shard::Shard;
-use crate::time::{Moment, Rate};
 use crate::users::{Algorithm, Key, UnknownUser};
+use offhook_shard::{Moment, Rate};
 use offhook_wire_stun::{AttributeType, Class, Message, MessageBuilder};
 use std::sync::Arc;
 

@@ -27,11 +27,10 @@ mod reply;
 mod request;
 mod settings;
 mod shard;
-mod slab;
 pub mod stream;
-mod time;
-mod timers;
 mod users;
+
+pub use offhook_shard::{Key, Moment, Rate};
 
 pub use allocation::{Relay, RelayKey};
 pub use auth::AuthError;
@@ -45,6 +44,4 @@ pub use reply::Transmit;
 pub use request::Refused;
 pub use settings::{DefaultFamily, RelayAddress, Settings, ShardOptions};
 pub use shard::Shard;
-pub use slab::Key;
-pub use time::{Moment, Rate};
 pub use users::{UnknownUser, UserSecret, Users};

@@ -5,10 +5,10 @@
 //! for the same reason: each four bytes saved let the realm be four bytes longer.
 use crate::path::ClientPath;
 use crate::random::derived;
-use crate::time::Moment;
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use offhook_shard::Moment;
 use std::net::IpAddr;
 use std::time::Duration;
 use subtle::ConstantTimeEq as _;

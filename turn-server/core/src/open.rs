@@ -6,7 +6,7 @@ use crate::ledger::Reserved;
 use crate::reply::Asked;
 use crate::request::Refused;
 use crate::shard::{Shard, Timer};
-use crate::time::Moment;
+use offhook_shard::Moment;
 use offhook_wire_stun::AddressFamily;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
 //! Which way a client reaches us: the 5-tuple of RFC 8656 §3, and a keyed hash over it.
-use crate::time::fold;
+use offhook_shard::fold;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::net::SocketAddr;
 

@@ -5,7 +5,7 @@ use crate::policy::canonical_socket;
 use crate::reply::Asked;
 use crate::request::Refused;
 use crate::shard::Shard;
-use crate::time::Moment;
+use offhook_shard::Moment;
 use offhook_wire_stun::{AttributeType, Message};
 use std::net::{IpAddr, SocketAddr};
 

@@ -4,7 +4,7 @@ use crate::allocation::{Meter, RelayKey, family_of};
 use crate::path::ClientPath;
 use crate::policy::canonical_socket;
 use crate::shard::Shard;
-use crate::time::{Bucket, Moment, Rate};
+use offhook_shard::{Bucket, Moment, Rate};
 use offhook_wire_stun::channel_data;
 use offhook_wire_stun::{AttributeType, Class, HEADER_LEN, Message, MessageBuilder, Method, TransactionId};
 use std::net::SocketAddr;

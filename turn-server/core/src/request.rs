@@ -8,7 +8,7 @@ use crate::policy::Forbidden;
 use crate::relaying::Forward;
 use crate::reply::{Asked, budget};
 use crate::shard::Shard;
-use crate::time::Moment;
+use offhook_shard::Moment;
 use offhook_wire_stun::{AttributeError, AttributeType, Class, Message, Method};
 use std::net::SocketAddr;
 

@@ -1,8 +1,8 @@
 //! What a shard is made with, and what may be changed while it runs.
 use crate::ledger::Quota;
 use crate::policy::PeerPolicy;
-use crate::time::Rate;
 use crate::users::Users;
+use offhook_shard::Rate;
 use offhook_wire_stun::channel_data::CHANNEL_RANGE;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;

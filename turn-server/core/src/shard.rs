@@ -10,9 +10,9 @@ use crate::random::Random;
 use crate::relaying::Forward;
 use crate::reply::{Replies, Transmit};
 use crate::settings::{RelayAddress, Settings, ShardOptions};
-use crate::slab::{Key, Slab};
-use crate::time::{Bucket, Moment, Rate, SourceBuckets};
-use crate::timers::Timers;
+use offhook_shard::Timers;
+use offhook_shard::{Bucket, Moment, Rate, SourceBuckets};
+use offhook_shard::{Key, Slab};
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -138,7 +138,7 @@ impl Shard {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Moment) {
-        while let Some(timer) = self.timers.pop_due(now) {
+        while let Some((_, timer)) = self.timers.pop_due(now) {
             match timer {
                 Timer::Allocation(bits) => self.allocation_due(now, Key::from_bits(bits)),
                 Timer::Reservation(token) => {

@@ -54,7 +54,7 @@ struct Entry<T> {
     value: Option<T>,
 }
 
-pub(crate) struct Slab<T> {
+pub struct Slab<T> {
     entries: Vec<Entry<T>>,
     free: Vec<u32>,
     len: usize,
@@ -69,7 +69,7 @@ impl<T> Default for Slab<T> {
 }
 
 impl<T> Slab<T> {
-    pub(crate) fn insert(&mut self, value: T) -> Key<T> {
+    pub fn insert(&mut self, value: T) -> Key<T> {
         self.len += 1;
         if let Some(index) = self.free.pop()
             && let Some(entry) = self.entries.get_mut(index as usize)
@@ -82,7 +82,7 @@ impl<T> Slab<T> {
         Key::new(index, self.generation)
     }
 
-    pub(crate) fn remove(&mut self, key: Key<T>) -> Option<T> {
+    pub fn remove(&mut self, key: Key<T>) -> Option<T> {
         let entry = self.entries.get_mut(key.index()).filter(|e| e.generation == key.generation)?;
         let value = entry.value.take()?;
         entry.generation = entry.generation.wrapping_add(1);
@@ -105,24 +105,30 @@ impl<T> Slab<T> {
         self.free = (0..self.entries.len() as u32).rev().collect();
     }
 
-    pub(crate) fn get(&self, key: Key<T>) -> Option<&T> {
+    pub fn get(&self, key: Key<T>) -> Option<&T> {
         self.entries.get(key.index()).filter(|e| e.generation == key.generation)?.value.as_ref()
     }
 
-    pub(crate) fn get_mut(&mut self, key: Key<T>) -> Option<&mut T> {
+    pub fn get_mut(&mut self, key: Key<T>) -> Option<&mut T> {
         self.entries.get_mut(key.index()).filter(|e| e.generation == key.generation)?.value.as_mut()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Key<T>, &T)> {
+    pub fn iter(&self) -> impl Iterator<Item = (Key<T>, &T)> {
         (0..).zip(&self.entries).filter_map(|(i, e)| Some((Key::new(i, e.generation), e.value.as_ref()?)))
     }
 
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (Key<T>, &mut T)> {
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (Key<T>, &mut T)> {
         (0..).zip(&mut self.entries).filter_map(|(i, e)| Some((Key::new(i, e.generation), e.value.as_mut()?)))
     }
 
-    pub(crate) const fn len(&self) -> usize {
+    #[must_use]
+    pub const fn len(&self) -> usize {
         self.len
+    }
+
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
     }
 }
 

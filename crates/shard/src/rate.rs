@@ -1,27 +1,6 @@
-//! The monotonic clock, and rates measured by it.
+//! Rates: a token bucket for one sender, and a fixed table of buckets for senders that have no state yet.
+use crate::time::Moment;
 use std::net::IpAddr;
-use std::time::Duration;
-
-/// A moment of the thread's monotonic clock, in nanoseconds from a start that only the shell knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Moment(pub u64);
-
-impl Moment {
-    #[must_use]
-    pub const fn after(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(duration.as_nanos() as u64))
-    }
-
-    /// Zero when `earlier` is later.
-    #[must_use]
-    pub const fn since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
-    }
-
-    pub(crate) const fn seconds(self) -> u64 {
-        self.0 / NS_PER_S
-    }
-}
 
 const NS_PER_S: u64 = 1_000_000_000;
 
@@ -44,12 +23,12 @@ impl Rate {
 
 /// A token bucket in its virtual form: it remembers when it will be full again.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Bucket {
+pub struct Bucket {
     full_at: Moment,
 }
 
 impl Bucket {
-    pub(crate) const fn take(&mut self, now: Moment, rate: Rate, units: u64) -> bool {
+    pub const fn take(&mut self, now: Moment, rate: Rate, units: u64) -> bool {
         if rate.per_second == 0 {
             return true;
         }
@@ -66,18 +45,18 @@ impl Bucket {
 
 /// A bucket per source prefix (/32 of IPv4, /64 of IPv6) in fixed memory: prefixes that share a place share a bucket, so
 /// a flood from many sources throttles itself and grows nothing.
-pub(crate) struct SourceBuckets {
+pub struct SourceBuckets {
     buckets: Box<[Bucket]>,
     /// Mixed into the place, so that nobody outside can choose whom he shares with.
     secret: u64,
 }
 
 impl SourceBuckets {
-    pub(crate) fn new(places: usize, secret: u64) -> Self {
+    pub fn new(places: usize, secret: u64) -> Self {
         Self { buckets: vec![Bucket::default(); places.next_power_of_two()].into(), secret }
     }
 
-    pub(crate) fn take(&mut self, now: Moment, source: IpAddr, rate: Rate, units: u64) -> bool {
+    pub fn take(&mut self, now: Moment, source: IpAddr, rate: Rate, units: u64) -> bool {
         let prefix = match source {
             IpAddr::V4(ip) => u64::from(ip.to_bits()),
             IpAddr::V6(ip) => (ip.to_bits() >> 64) as u64,
@@ -88,12 +67,12 @@ impl SourceBuckets {
 }
 
 /// Spreads `value` under `secret`: multiply wide and fold, twice.
-pub(crate) const fn mix(value: u64, secret: u64) -> u64 {
+pub const fn mix(value: u64, secret: u64) -> u64 {
     let once = fold(value ^ secret, 0x9e37_79b9_7f4a_7c15);
     fold(once ^ secret.rotate_left(32), 0xd6e8_feb8_6659_fd93)
 }
 
-pub(crate) const fn fold(a: u64, b: u64) -> u64 {
+pub const fn fold(a: u64, b: u64) -> u64 {
     let wide = a as u128 * b as u128;
     wide as u64 ^ (wide >> 64) as u64
 }
@@ -101,6 +80,7 @@ pub(crate) const fn fold(a: u64, b: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     const START: Moment = Moment(7 * NS_PER_S);
 
