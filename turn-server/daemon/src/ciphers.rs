@@ -68,7 +68,7 @@ impl Named {
     fn is_in(&self, word: &str) -> bool {
         let holds = |class: &str| {
             let is = |name: &&str| name.eq_ignore_ascii_case(class);
-            is(&self.name) || COMMON.iter().any(|name| is(name)) || self.classes.iter().any(|name| is(name))
+            is(&self.name) || COMMON.iter().any(is) || self.classes.iter().any(is)
         };
         word.split('+').all(holds)
     }

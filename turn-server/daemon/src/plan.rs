@@ -4,7 +4,7 @@ use crate::ciphers::Ciphers;
 use crate::database::{DatabaseError, DatabasePlan, Rows};
 use crate::process::ProcessPlan;
 pub use crate::tls::CertificateFiles;
-use offhook_turn_core::conf::{Conf, Family, LogOptions};
+use offhook_turn_core::conf::{Conf, Family, LogOptions, Prometheus};
 use offhook_turn_core::{DefaultFamily, MappedAddress, PeerPolicy, QuotaLimits, Rate, RelayAddress, Settings, Users};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -89,17 +89,7 @@ impl Plan {
             Ok(0) | Err(_) => std::thread::available_parallelism().map_or(1, usize::from),
             Ok(threads) => threads,
         };
-        if !conf.no_tcp_relay {
-            warnings.push("TCP allocations (RFC 6062) are answered 442, as with no-tcp-relay".to_owned());
-        }
-        if certificate.is_some() && !conf.no_dtls {
-            warnings.push("TLS over UDP (DTLS) is not spoken, as with no-dtls".to_owned());
-        }
-        if conf.prometheus.enabled && conf.prometheus.address.is_none() {
-            warnings.push(
-                "metrics are served on 127.0.0.1 only: set prometheus-address to serve them elsewhere".to_owned(),
-            );
-        }
+        without_effect(conf, certificate.is_some(), &mut warnings);
         Ok(Self {
             settings,
             limits: QuotaLimits {
@@ -128,6 +118,30 @@ impl Plan {
     pub fn admit(&mut self, rows: &Rows) {
         rows.apply(self);
     }
+}
+
+/// What was asked for and cannot be had, or says nothing in its surroundings.
+fn without_effect(conf: &Conf, has_tls: bool, warnings: &mut Vec<String>) {
+    let prometheus = Prometheus { enabled: false, ..conf.prometheus.clone() };
+    let sentences = [
+        (!conf.no_tcp_relay, "TCP allocations (RFC 6062) are answered 442, as with no-tcp-relay"),
+        (has_tls && !conf.no_dtls, "TLS over UDP (DTLS) is not spoken, as with no-dtls"),
+        (
+            conf.realm.is_some() && conf.server_name.is_some(),
+            "server-name does nothing beside realm: OAuth (RFC 7635) is not spoken",
+        ),
+        (!has_tls && conf.pkey_pwd.is_some(), "pkey-pwd does nothing without cert and pkey"),
+        (!has_tls && conf.cipher_list.is_some(), "cipher-list does nothing without cert and pkey"),
+        (
+            !conf.prometheus.enabled && prometheus != Prometheus::default(),
+            "options of prometheus do nothing without prometheus itself",
+        ),
+        (
+            conf.prometheus.enabled && conf.prometheus.address.is_none(),
+            "metrics are served on 127.0.0.1 only: set prometheus-address to serve them elsewhere",
+        ),
+    ];
+    warnings.extend(sentences.iter().filter(|(is_so, _)| *is_so).map(|(_, sentence)| (*sentence).to_owned()));
 }
 
 fn process(conf: &Conf) -> ProcessPlan {
