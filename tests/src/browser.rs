@@ -56,6 +56,8 @@ pub struct Options {
     pub narrow: bool,
     /// Runs before every page's own scripts.
     pub before: Option<String>,
+    /// A network namespace to run in.
+    pub namespace: Option<String>,
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -71,7 +73,15 @@ impl Browser {
             assert!(wav.is_absolute() && wav.exists(), "Chromium is silent without a word when {wav:?} is not there");
         }
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser");
-        let mut child = Command::new("node")
+        let mut command = match &options.namespace {
+            None => Command::new("node"),
+            Some(namespace) => {
+                let mut inside = Command::new("ip");
+                inside.args(["netns", "exec", namespace, "node"]);
+                inside
+            }
+        };
+        let mut child = command
             .arg("driver.mjs")
             .current_dir(&folder)
             .stdin(Stdio::piped())

@@ -31,9 +31,9 @@ impl Coturn {
         Self { port, secret, process }
     }
 
-    /// The lines of `offhook.toml`.
+    /// The lines of `[turn]`.
     pub fn config(&self) -> String {
-        format!("[turn]\nurls = [\"turn:127.0.0.1:{}?transport=udp\"]\nsecret = \"{}\"\n", self.port, self.secret)
+        format!("urls = [\"turn:127.0.0.1:{}?transport=udp\"]\nsecret = \"{}\"\n", self.port, self.secret)
     }
 
     pub fn log(&self) -> String {

@@ -43,6 +43,11 @@ impl Softphone {
         Self { browser }
     }
 
+    /// A browser that signed in by itself.
+    pub const fn of(browser: Browser) -> Self {
+        Self { browser }
+    }
+
     /// Echo cancellation, noise suppression and gain control, as the settings panel offers them.
     #[track_caller]
     pub fn set_processing(&mut self, on: bool) {

@@ -41,7 +41,7 @@ pub struct Stack {
     pub recorder_port: u16,
     pub sip_port: u16,
     pub turn_port: u16,
-    pub turn_port: u16,
+    pub turn_tls_port: u16,
     address: Option<IpAddr>,
     health: BTreeMap<String, u16>,
     config: PathBuf,
@@ -92,7 +92,7 @@ impl Stack {
             recorder_port: ports::free(),
             sip_port: ports::free(),
             turn_port: ports::free(),
-            turn_port: ports::free(),
+            turn_tls_port: ports::free(),
             address: plan.address,
             nats,
             health,
@@ -128,17 +128,15 @@ impl Stack {
             text += &format!("[bus]\nurl = \"{}\"\n", nats.url());
         }
         let own = format!(
-            "listen = [\"{here}:{}\"]\nrelay_ports = [{relays}, {}]\n{certificate}{}",
+            "listen = [\"{here}:{}\"]\ntls_listen = [\"{here}:{}\"]\nrelay_ports = [{relays}, {}]\n{certificate}{}",
             self.turn_port,
+            self.turn_tls_port,
             relays + 99,
             more("turn")
         );
         text += &format!("[turn]\n{}\n", plan.turn.as_deref().unwrap_or(&own));
         if self.address.is_some() {
             text += &format!("[tls]\n{certificate}");
-        }
-        if !plan.config.contains("[turn]") {
-            text += &format!("[turn]\nlisten = [\"127.0.0.1:{}\"]\n", self.turn_port);
         }
         text += &plan.config;
         std::fs::write(&self.config, text).unwrap();
