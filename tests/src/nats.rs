@@ -42,7 +42,7 @@ impl NatsServer {
         std::fs::write(&file, config).unwrap();
         let mut command = Command::new("nats-server");
         command.arg("-c").arg(&file);
-        for daemon in crate::stack::DAEMONS.into_iter().chain(["turn"]) {
+        for daemon in crate::stack::DAEMONS {
             command.env(format!("OFFHOOK_BUS_{}", daemon.to_uppercase()), password(daemon));
         }
         self.process = Some(Process::start("nats-server", &self.folder, &mut command));

@@ -57,16 +57,17 @@ mod tests {
     use offhook_runtime::health_port;
 
     /// Each form's sample, and whose health port is its default.
-    const SAMPLES: [(&str, Option<DaemonKind>); 5] = [
+    const SAMPLES: [(&str, Option<DaemonKind>); 6] = [
         ("offhook", None),
         ("control", Some(DaemonKind::Control)),
         ("sfu", Some(DaemonKind::Sfu)),
+        ("turn", Some(DaemonKind::Turn)),
         ("sip", Some(DaemonKind::Sip)),
         ("recorder", Some(DaemonKind::Recorder)),
     ];
 
-    /// Keys whose commented lines are examples; `media_threads` depends on the machine.
-    const EXAMPLES: [&str; 14] = [
+    /// Keys whose commented lines are examples; threads depend on the machine.
+    const EXAMPLES: [&str; 16] = [
         "acme_contact",
         "acme_domains",
         "advertised",
@@ -78,9 +79,11 @@ mod tests {
         "node",
         "numbers",
         "public_addresses",
-        "secret",
+        "secrets",
+        "threads",
         "urls",
         "username",
+        "users",
     ];
 
     /// Everything as the daemons read it.
@@ -90,6 +93,7 @@ mod tests {
         let stored = (config.storage().unwrap(), config.bus().unwrap());
         let daemons = (
             offhook_sfu::SfuDaemon::config(&config).unwrap(),
+            offhook_turn::TurnDaemon::config(&config).unwrap(),
             offhook_sip::SipGateway::config(&config).unwrap(),
             offhook_recorder::Recorder::config(&config).unwrap(),
             offhook_control::Control::config(&config).unwrap(),

@@ -47,7 +47,9 @@ fn help_and_version_need_no_configuration() {
     let folder = Folder::new();
     let (fine, help, _) = folder.run(&["--help"]);
     assert!(fine);
-    for word in ["up", "sfu", "sip", "recorder", "control", "config", "tenant", "user", "number", "token", "version"] {
+    for word in
+        ["up", "sfu", "turn", "sip", "recorder", "control", "config", "tenant", "user", "number", "token", "version"]
+    {
         assert!(help.lines().any(|l| l.trim_start().starts_with(word)), "{word} is missing in\n{help}");
     }
     assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
@@ -72,6 +74,32 @@ fn config_check_names_every_mistake_and_print_hides_secrets() {
     assert!(!printed.contains("hunter2") && !printed.contains("s3cret"), "{printed}");
     let (fine, _, missing) = folder.run(&["config", "check", "--config", "nowhere.toml"]);
     assert!(!fine && missing.contains("nowhere.toml"), "{missing}");
+}
+
+#[test]
+fn turn_credentials_are_minted_under_the_first_secret_or_the_one_that_the_server_made() {
+    let folder = Folder::new();
+    let asked = ["turn", "credentials", "--user", "bob", "--ttl", "900"];
+    let (fine, _, why) = folder.run(&asked);
+    assert!(!fine && why.contains("turn.secrets is not set"), "{why}");
+    let check = |out: &str, secret: &[u8]| {
+        let (name, password) = out.trim_end().split_once('\n').unwrap();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        let expires: u64 = name.strip_suffix(":bob").unwrap().parse().unwrap();
+        assert!((890..=900).contains(&(expires - now)), "{name}");
+        assert_eq!(password, offhook_wire_stun::credentials::password(secret, name));
+    };
+    let (_, out, _) = folder.run_with(&asked, "", &[("OFFHOOK__TURN__SECRETS", "new\nold")]);
+    check(&out, b"new");
+    std::fs::create_dir(folder.path("data")).unwrap();
+    let kept = folder.path("data").join("turn.secret");
+    std::fs::write(&kept, "kept\n").unwrap();
+    let mode = |mode| std::fs::set_permissions(&kept, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    mode(0o644);
+    assert!(folder.run(&asked).2.contains("chmod 600"));
+    mode(0o600);
+    check(&folder.run(&asked).1, b"kept");
+    assert!(!folder.run(&["turn", "credentials", "--user", "a:b"]).0);
 }
 
 #[test]

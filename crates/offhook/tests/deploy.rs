@@ -30,12 +30,17 @@ fn value<'a>(unit: &'a str, key: &str) -> &'a str {
 #[test]
 fn there_is_a_unit_for_each_form_and_it_starts_a_binary_of_that_name() {
     let names: Vec<String> = units().into_iter().map(|(name, _)| name).collect();
-    let forms = ["offhook-control", "offhook-recorder", "offhook-sfu", "offhook-sip", "offhook"];
+    let forms = ["offhook-control", "offhook-recorder", "offhook-sfu", "offhook-sip", "offhook-turn", "offhook"];
     assert_eq!(names, forms.map(|form| format!("{form}.service")));
     for (name, unit) in units() {
         let binary = name.strip_suffix(".service").unwrap();
-        let up = if binary == "offhook" { " up" } else { "" };
-        let expected = format!("/usr/bin/{binary}{up} --config /etc/offhook/{}.toml", sample_of(&name));
+        // offhook-turn alone reads coturn's configuration.
+        let command = match binary {
+            "offhook" => "offhook up",
+            "offhook-turn" => "offhook turn",
+            binary => binary,
+        };
+        let expected = format!("/usr/bin/{command} --config /etc/offhook/{}.toml", sample_of(&name));
         assert_eq!(value(&unit, "ExecStart"), expected, "{name}");
         assert_eq!(value(&unit, "Type"), "notify", "{name}");
     }
@@ -66,7 +71,7 @@ fn every_unit_finds_its_sample_and_its_user_on_the_bus() {
     }
     users.sort();
     users.dedup();
-    assert_eq!(users.len(), 5);
+    assert_eq!(users.len(), 6);
 }
 
 /// One user for two daemons would let a broken SFU read the signing key of access tokens.
@@ -123,8 +128,12 @@ fn systemd_waits_longer_than_the_drain_and_gives_the_process_no_more_than_it_nee
             assert!(unit.lines().any(|l| l == line), "{name}: {line} is missing");
         }
         let capabilities = value(&unit, "CapabilityBoundingSet");
-        let serves_pages = ["offhook.service", "offhook-control.service"].contains(&name.as_str());
-        assert_eq!(capabilities, if serves_pages { "CAP_NET_BIND_SERVICE" } else { "" }, "{name}");
+        let low_ports = ["offhook.service", "offhook-control.service", "offhook-turn.service"];
+        assert_eq!(
+            capabilities,
+            if low_ports.contains(&name.as_str()) { "CAP_NET_BIND_SERVICE" } else { "" },
+            "{name}"
+        );
     }
 }
 
@@ -150,11 +159,13 @@ fn the_compose_file_names_samples_and_commands_that_exist() {
         assert!(deploy().join("../configs").join(name).exists(), "{name} is no sample");
         mounted += 1;
     }
-    assert_eq!(mounted, 5);
+    assert_eq!(mounted, 6);
     // No container has root, so none gets a capability that only root could use; the certificate must get in.
     assert!(!compose.contains("cap_add") && compose.contains("./tls:/etc/offhook/tls:ro"));
+    // Who mints and who checks have one secret.
+    assert_eq!(compose.matches("OFFHOOK__TURN__SECRETS: \"${OFFHOOK_TURN_SECRET:?}\"").count(), 2);
     let nats = std::fs::read_to_string(deploy().join("../configs/nats-server.conf")).unwrap();
-    for daemon in ["sfu", "sip", "recorder", "control"] {
+    for daemon in ["sfu", "sip", "recorder", "control", "turn"] {
         assert!(compose.contains(&format!("command: [\"{daemon}\", ")), "{daemon}");
         let volume = format!("\"{daemon}:/var/lib/offhook-{daemon}\"");
         assert!(compose.contains(&volume), "{volume} is where the sample's data_dir is");

@@ -296,6 +296,16 @@ mod tests {
     }
 
     #[test]
+    fn the_sample_of_coturns_configuration_leaves_nothing_to_say() {
+        let mut reading = offhook_turn_core::conf::Reading::default();
+        reading.add_file(include_str!("../../../configs/turnserver.conf"));
+        assert!(reading.notes.is_empty(), "{:?}", reading.notes);
+        let plan = Plan::of(&Conf { listening_ips: vec!["192.0.2.1".parse().unwrap()], ..reading.conf }).unwrap();
+        assert_eq!((plan.settings.users.realm(), plan.limits.allocations), ("turn.example.org", 10_000));
+        assert_eq!(plan.settings.policy.denied.len(), 4);
+    }
+
+    #[test]
     fn the_kept_secret_is_made_once_and_for_its_owner_alone() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();

@@ -1,0 +1,246 @@
+//! The TURN server among the other daemons, on the in-process bus: whom it may relay to, what it tells, whom it ends.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use offhook_bus::{Bus, Presence, Target, wall_now};
+use offhook_contract::turn::{ListTurnSessions, RevokeTurnUser, TurnSessions, TurnTransport};
+use offhook_contract::{BootId, Context, DaemonKind, NodeId, NodeRow, NodeState, UnixMs};
+use offhook_link::TapForm;
+use offhook_runtime::{ConfigFile, Daemon, Deps, LifecycleSwitch, Metrics, StartError};
+use offhook_testkit::TurnClient;
+use offhook_turn::{TurnConfig, TurnDaemon};
+use offhook_wire_stun::credentials;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const CHANNEL: u16 = 0x4001;
+
+/// One TURN server and the bus around it.
+struct Stage {
+    bus: Bus,
+    switch: LifecycleSwitch,
+    metrics: Metrics,
+    address: SocketAddr,
+    run: JoinHandle<()>,
+    folder: tempfile::TempDir,
+}
+
+fn file(text: &str, folder: &tempfile::TempDir) -> ConfigFile {
+    let storage = format!("[storage]\ndata_dir = \"{}\"\n", folder.path().display());
+    ConfigFile::parse("test.toml", &format!("{storage}[turn]\nlisten = [\"127.0.0.1:0\"]\nthreads = 2\n{text}"), [])
+        .unwrap()
+}
+
+fn deps(bus: &Bus, switch: &LifecycleSwitch, metrics: &Metrics, folder: &tempfile::TempDir, dev: bool) -> Deps {
+    Deps {
+        node: NodeId::parse("turn-1").unwrap(),
+        boot: BootId::parse("boot-1").unwrap(),
+        bus: bus.clone(),
+        taps: TapForm::Network,
+        hosts: None,
+        lifecycle: switch.lifecycle(),
+        metrics: metrics.for_daemon("turn"),
+        data_dir: folder.path().to_owned(),
+        dev,
+    }
+}
+
+impl Stage {
+    async fn with(text: &str) -> Self {
+        offhook_runtime::install_crypto_provider();
+        let (bus, folder, metrics) = (Bus::in_process("test").unwrap(), tempfile::tempdir().unwrap(), Metrics::new());
+        let file = file(text, &folder);
+        let config = TurnConfig::read(&file).unwrap();
+        let switch = LifecycleSwitch::new(file);
+        let deps = deps(&bus, &switch, &metrics, &folder, true);
+        let lifecycle = deps.lifecycle.clone();
+        let daemon = TurnDaemon::build(config, deps).await.unwrap();
+        let address = daemon.addresses()[0];
+        let run = tokio::spawn(async move { daemon.run().await.unwrap() });
+        tokio::time::timeout(PATIENCE, lifecycle.ready()).await.unwrap();
+        Self { bus, switch, metrics, address, run, folder }
+    }
+
+    fn secret(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("turn.secret")).unwrap().trim_end().to_owned()
+    }
+
+    /// Credentials as call-control gives them out.
+    fn log_in(&self, user: &str, ttl_s: u64) -> io::Result<TurnClient> {
+        let minted = credentials::mint(self.secret().as_bytes(), wall_now().0 / 1_000 + ttl_s, user);
+        TurnClient::log_in(self.address, &minted.username, &minted.password)
+    }
+
+    fn allocated(&self, user: &str) -> TurnClient {
+        let mut client = self.log_in(user, 600).unwrap();
+        client.allocate().unwrap();
+        client
+    }
+
+    async fn sessions(&self, user: Option<&str>) -> TurnSessions {
+        let list = ListTurnSessions { user: user.map(str::to_owned) };
+        self.ask(&list).await
+    }
+
+    async fn ask<R: offhook_contract::Request>(&self, request: &R) -> R::Reply {
+        let node = Target::Node(NodeId::parse("turn-1").unwrap());
+        self.bus.request(node, &Context::default(), request, PATIENCE).await.unwrap()
+    }
+
+    fn announce_sfu(&self, media: SocketAddr) -> (watch::Sender<NodeRow>, Presence) {
+        let row = NodeRow {
+            node: NodeId::parse("sfu-1").unwrap(),
+            kind: DaemonKind::Sfu,
+            boot: BootId::parse("boot-1").unwrap(),
+            version: String::new(),
+            started_ms: UnixMs(1),
+            state: NodeState::Ready,
+            load: 0,
+            capacity: 1,
+            media_addresses: vec![media],
+            certificate_fingerprint: None,
+            trunks: Vec::new(),
+        };
+        let (sender, followed) = watch::channel(row);
+        (sender, self.bus.announce(followed))
+    }
+
+    async fn own_row(&self, what: &str, fits: impl Fn(&NodeRow) -> bool) {
+        let mut table = self.bus.nodes();
+        let there = table.wait_for(|rows| rows.iter().any(|row| row.kind == DaemonKind::Turn && fits(row)));
+        tokio::time::timeout(PATIENCE, there).await.unwrap_or_else(|_| panic!("the row never showed {what}"));
+    }
+}
+
+/// A peer that returns everything in capitals.
+fn sfu() -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 2_048];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            buffer[..length].make_ascii_uppercase();
+            let _ = socket.send_to(&buffer[..length], from);
+        }
+    });
+    address
+}
+
+fn echo(client: &TurnClient) -> Vec<u8> {
+    client.send(CHANNEL, b"hello").unwrap();
+    client.receive().unwrap().1
+}
+
+/// Until `probe` holds; what is announced takes a moment to arrive.
+async fn until(what: &str, mut probe: impl FnMut() -> bool) {
+    let limit = tokio::time::Instant::now() + PATIENCE;
+    while !probe() {
+        assert!(tokio::time::Instant::now() < limit, "{what}");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_sfus_media_port_is_a_peer_from_its_presence_on_until_it_withdraws() {
+    let stage = Stage::with("").await;
+    let media = sfu();
+    let mut client = stage.allocated("alice");
+    assert!(client.bind(CHANNEL, media).unwrap_err().to_string().contains("403"));
+    let (_row, presence) = stage.announce_sfu(media);
+    until("the media port stays closed", || client.bind(CHANNEL, media).is_ok()).await;
+    assert_eq!(echo(&client), b"HELLO");
+    // Its neighbour's ports stay shut, and so does the server itself.
+    let beside = SocketAddr::new(media.ip(), media.port() ^ 1);
+    for closed in [beside, stage.address] {
+        assert!(client.bind(CHANNEL + 1, closed).unwrap_err().to_string().contains("403"), "{closed}");
+    }
+    presence.withdraw().await;
+    let mut late = stage.allocated("alice");
+    until("the media port stays open", || late.bind(CHANNEL, media).is_err()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_are_listed_by_account_counted_and_revoked_with_their_credentials() {
+    let stage = Stage::with("").await;
+    let media = sfu();
+    let (_row, _presence) = stage.announce_sfu(media);
+    let mut bob = stage.allocated("bob");
+    until("the media port stays closed", || bob.bind(CHANNEL, media).is_ok()).await;
+    assert_eq!(echo(&bob), b"HELLO");
+    let _alice = stage.allocated("alice");
+    stage.own_row("two sessions", |row| row.load == 2 && row.capacity == 10_000).await;
+    let found = stage.sessions(Some("bob")).await;
+    let session = &found.sessions[0];
+    assert_eq!((found.total, found.sessions.len(), session.transport), (1, 1, TurnTransport::Udp));
+    assert_eq!(session.client, bob.socket().local_addr().unwrap());
+    assert!(session.user.ends_with(":bob") && session.relayed.len() == 1, "{session:?}");
+    assert_eq!((session.up.packets, session.down.packets, session.up.bytes), (1, 1, 5));
+    assert!(session.began_ms <= wall_now() && session.began_ms > UnixMs(1_600_000_000_000));
+    assert_eq!((stage.sessions(None).await.total, stage.sessions(Some("carol")).await.total), (2, 0));
+    until("coturn's gauge", || {
+        stage.metrics.render().contains("\nturn_total_allocations{daemon=\"turn\",type=\"UDP\"} 2\n")
+    })
+    .await;
+
+    let credentials_until_ms = wall_now().plus_ms(600_000);
+    let revoked = stage.ask(&RevokeTurnUser { user: "bob".into(), credentials_until_ms }).await;
+    assert_eq!((revoked.ended, stage.sessions(Some("bob")).await.total), (1, 0));
+    assert!(stage.log_in("bob", 590).unwrap().allocate().unwrap_err().to_string().contains("401"));
+    stage.log_in("bob", 700).unwrap().allocate().unwrap();
+    assert_eq!(stage.sessions(Some("alice")).await.total, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drained_server_lets_sessions_end_takes_no_new_ones_and_frees_its_port() {
+    let stage = Stage::with("").await;
+    let media = sfu();
+    let (_row, _presence) = stage.announce_sfu(media);
+    let mut client = stage.allocated("alice");
+    until("the media port stays closed", || client.bind(CHANNEL, media).is_ok()).await;
+    stage.own_row("a session", |row| row.load == 1).await;
+    stage.switch.drain();
+    stage.own_row("that it drains", |row| row.state == NodeState::Draining).await;
+    assert!(stage.log_in("bob", 600).unwrap().allocate().unwrap_err().to_string().contains("508"));
+    assert_eq!(echo(&client), b"HELLO");
+    client.refresh(0).unwrap();
+    tokio::time::timeout(PATIENCE, stage.run).await.unwrap().unwrap();
+    UdpSocket::bind(stage.address).unwrap();
+    assert!(stage.bus.nodes_of(DaemonKind::Turn).all().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_secrets_and_peers_are_taken_over_while_it_runs() {
+    let stage = Stage::with("secrets = [\"north\"]\n").await;
+    let media = sfu();
+    let named = |secret: &str| {
+        let minted = credentials::mint(secret.as_bytes(), wall_now().0 / 1_000 + 600, "u");
+        TurnClient::log_in(stage.address, &minted.username, &minted.password).unwrap()
+    };
+    let mut client = named("north");
+    client.allocate().unwrap();
+    assert!(named("south").allocate().is_err());
+    let more = format!("secrets = [\"south\", \"north\"]\nmedia_peers = [\"{media}\"]\n");
+    stage.switch.reload(file(&more, &stage.folder));
+    until("the peer stays closed", || client.bind(CHANNEL, media).is_ok()).await;
+    assert_eq!(echo(&client), b"HELLO");
+    named("south").allocate().unwrap();
+    assert!(!stage.folder.path().join("turn.secret").exists(), "one was chosen");
+}
+
+#[tokio::test]
+async fn alone_without_a_secret_it_does_not_start_and_says_what_to_set() {
+    let (bus, folder) = (Bus::in_process("test").unwrap(), tempfile::tempdir().unwrap());
+    let start = async |text: &str| -> Option<StartError> {
+        let file = file(text, &folder);
+        let config = TurnConfig::read(&file).unwrap();
+        let switch = LifecycleSwitch::new(file);
+        TurnDaemon::build(config, deps(&bus, &switch, &Metrics::new(), &folder, false)).await.err()
+    };
+    let words = |error: StartError| format!("{error}: {}", error.source);
+    assert!(words(start("").await.unwrap()).contains("turn.secrets"));
+    assert!(words(start("enabled = false\n").await.unwrap()).contains("turn.enabled"));
+    assert!(start("users = [{ name = \"a\", password = \"b\" }]\n").await.is_none());
+}
