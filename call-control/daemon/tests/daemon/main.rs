@@ -8,4 +8,5 @@ mod page;
 mod rebuild;
 mod recordings;
 mod stage;
+mod turn;
 mod ws;
