@@ -8,6 +8,7 @@ mod addresses;
 mod bus;
 mod ciphers;
 mod cli;
+mod crowd;
 mod daemon;
 mod database;
 mod exported;

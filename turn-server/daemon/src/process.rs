@@ -1,5 +1,6 @@
 //! What the process is to the system: its pid file, and the user it becomes once everything is bound.
 use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid, setgid, setgroups, setuid};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::path::{Path, PathBuf};
 
 /// `pidfile`, `proc-user` and `proc-group`.
@@ -26,6 +27,18 @@ pub(crate) enum IdentityError {
         #[source]
         source: nix::Error,
     },
+}
+
+/// Lets the process have as many descriptors as the system grants it: each allocation takes one, and each connection. The
+/// soft limit of 1,024 that most systems start a process with would end at some nine hundred sessions.
+pub(crate) fn raise_descriptor_limit() {
+    let held = getrlimit(Resource::Nofile);
+    if held.current != held.maximum {
+        let raised = Rlimit { current: held.maximum, ..held };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, "the limit of descriptors stays as it is");
+        }
+    }
 }
 
 /// Who the process shall be when it serves.

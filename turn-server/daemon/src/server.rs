@@ -1,5 +1,6 @@
 //! The running server: its threads, its listeners, and what may be told to all of them.
 use crate::plan::Plan;
+use crate::process::raise_descriptor_limit;
 use crate::quota::SharedLedger;
 use crate::stream::{Door, accept};
 use crate::tls::{Certificate, TlsError};
@@ -101,6 +102,7 @@ impl Server {
         mut plan: Plan,
         hosts: Option<HostThreads>,
     ) -> Result<(Self, Receiver<Output>), StartError> {
+        raise_descriptor_limit();
         let mut hosts = hosts.map(|hosts| hosts.watch());
         if let Some(hosts) = &mut hosts
             && let Ok(Ok(found)) = tokio::time::timeout(HOSTS_WITHIN, hosts.wait_for(|found| !found.is_empty())).await

@@ -1,4 +1,5 @@
 //! TCP and TLS clients: one task each, told apart by their first byte, feeding the thread that owns their allocation.
+use crate::crowd::{Crowd, Place};
 use crate::server::Handle;
 use crate::worker::Order;
 use offhook_turn_core::stream::{Framed, next_message};
@@ -12,23 +13,29 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 /// First byte of a TLS record that carries a handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
-/// A handshake, and a first message, must be done by then.
+/// A handshake, and a whole first message, must be done by then.
 const FIRST_WITHIN: Duration = Duration::from_secs(10);
+/// So long may whoever has no allocation take for each message that follows.
+const NEXT_WITHIN: Duration = Duration::from_secs(30);
 /// Without a byte for so long a connection ends; an allocation's refresh comes more often.
 const IDLE: Duration = Duration::from_secs(3_700);
 /// Writing may stall for so long.
 const STALLED: Duration = Duration::from_secs(10);
 const READ_BYTES: usize = 16 << 10;
+/// Of a connection that has brought nothing yet: there may be thousands.
+const PENDING_FIRST: usize = 1 << 10;
 /// The longest message is 64 KiB and its header.
 const PENDING_MAX: usize = (64 << 10) + 32;
 /// Messages that wait for a client which reads slowly.
 const QUEUE: usize = 256;
 const CONNECTIONS_MAX: usize = 20_000;
+/// What a success response to Allocate begins with (RFC 8489 §5, RFC 8656 §17).
+const ALLOCATED: [u8; 2] = [0x01, 0x03];
 
 /// Numbers connections once, over all threads.
 static NEXT: AtomicU32 = AtomicU32::new(1);
@@ -42,14 +49,18 @@ pub(crate) struct Door {
 /// Accepts for ever.
 pub(crate) async fn accept(listener: TcpListener, door: Arc<Door>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let crowd = Arc::new(Crowd::default());
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, client)) => {
+                // Too many strangers from there: closed at once.
+                let Some(standing) = crowd.enter(client.ip()) else { continue };
                 let door = Arc::clone(&door);
                 tokio::spawn(async move {
-                    if let Err(error) = serve(stream, client, &door).await {
-                        tracing::debug!(client = %offhook_runtime::shown(client), %error, "connection ended");
+                    if let Err(error) = serve(stream, client, &door, &standing).await {
+                        // One for each stranger: not for an everyday log.
+                        tracing::trace!(client = %offhook_runtime::shown(client), %error, "connection ended");
                     }
                     drop(place);
                 });
@@ -60,21 +71,22 @@ pub(crate) async fn accept(listener: TcpListener, door: Arc<Door>) {
     }
 }
 
-async fn serve(stream: TcpStream, client: SocketAddr, door: &Door) -> io::Result<()> {
+async fn serve(stream: TcpStream, client: SocketAddr, door: &Door, standing: &Place) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let server = stream.local_addr()?;
+    let due = Instant::now() + FIRST_WITHIN;
     let mut first = [0];
-    let seen = timeout(FIRST_WITHIN, stream.peek(&mut first)).await??;
+    let seen = timeout_at(due, stream.peek(&mut first)).await??;
     if seen == 0 {
         return Ok(());
     }
     match (&door.tls, first) {
         (Some(tls), [TLS_HANDSHAKE]) => {
             let acceptor = TlsAcceptor::from(Arc::clone(tls));
-            let stream = timeout(FIRST_WITHIN, acceptor.accept(stream)).await??;
-            relay(stream, client, server, door, Packing::OneByOne).await
+            let stream = timeout_at(due, acceptor.accept(stream)).await??;
+            relay(stream, client, server, door, Packing::OneByOne, standing).await
         }
-        (_, [0..=3]) if !door.tls_only => relay(stream, client, server, door, Packing::Together).await,
+        (_, [0..=3]) if !door.tls_only => relay(stream, client, server, door, Packing::Together, standing).await,
         _ => Ok(()),
     }
 }
@@ -93,6 +105,7 @@ async fn relay<S: AsyncRead + AsyncWrite>(
     server: SocketAddr,
     door: &Door,
     packing: Packing,
+    standing: &Place,
 ) -> io::Result<()> {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let path = ClientPath { client, server, via: Via::Stream(number) };
@@ -103,38 +116,65 @@ async fn relay<S: AsyncRead + AsyncWrite>(
     }
     let (reader, writer) = tokio::io::split(stream);
     let outcome = tokio::select! {
-        read = read_all(reader, path, worker) => read,
-        written = write_all(writer, waiting, packing) => written,
+        read = read_all(reader, path, worker, standing) => read,
+        written = write_all(writer, waiting, packing, standing) => written,
     };
     worker.tell_surely(Order::Command(Command::ClientClosed { path })).await;
     outcome
 }
 
-async fn read_all(mut reader: impl AsyncRead + Unpin, path: ClientPath, worker: &Handle) -> io::Result<()> {
-    let mut pending: Vec<u8> = Vec::with_capacity(READ_BYTES);
+/// Who has no allocation brings a whole message in time; for the others a byte will do.
+async fn read_all(
+    mut reader: impl AsyncRead + Unpin,
+    path: ClientPath,
+    worker: &Handle,
+    standing: &Place,
+) -> io::Result<()> {
+    let mut pending: Vec<u8> = Vec::with_capacity(PENDING_FIRST);
     let mut is_first = true;
+    let mut due = Instant::now() + FIRST_WITHIN;
+    let mut idle_from = Instant::now();
     loop {
-        let mut at = 0;
-        loop {
-            match next_message(pending.get(at..).unwrap_or_default(), is_first) {
-                Framed::Message { length, next } => {
-                    let message = pending.get(at..at + length).unwrap_or_default().to_vec();
-                    // A thread with more work than it can take loses messages, as a network does.
-                    let _ = worker.tell(Order::StreamMessage { path, message });
-                    at += next;
-                    is_first = false;
-                }
-                Framed::Incomplete => break,
-                Framed::Broken => return Err(io::ErrorKind::InvalidData.into()),
-            }
+        let was_known = standing.is_known();
+        let until = if was_known { idle_from + IDLE } else { due };
+        if was_known && pending.capacity() < READ_BYTES {
+            pending.reserve(READ_BYTES);
         }
-        pending.drain(..at);
+        match timeout_at(until, reader.read_buf(&mut pending)).await {
+            Ok(Ok(0)) => return Ok(()),
+            Ok(read) => {
+                read?;
+                idle_from = Instant::now();
+            }
+            // It logged in while we waited.
+            Err(_) if !was_known && standing.is_known() => continue,
+            Err(late) => return Err(late.into()),
+        }
+        let taken = hand_over(&pending, path, worker, &mut is_first)?;
+        if taken > 0 {
+            pending.drain(..taken);
+            due = idle_from + NEXT_WITHIN;
+        }
         if pending.len() > PENDING_MAX {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        let patience = if is_first { FIRST_WITHIN } else { IDLE };
-        if timeout(patience, reader.read_buf(&mut pending)).await?? == 0 {
-            return Ok(());
+    }
+}
+
+/// Gives the whole messages to the worker, and says how many bytes they took.
+fn hand_over(pending: &[u8], path: ClientPath, worker: &Handle, is_first: &mut bool) -> io::Result<usize> {
+    let mut at = 0;
+    loop {
+        match next_message(pending.get(at..).unwrap_or_default(), *is_first) {
+            Framed::Message { length, next } => {
+                let message = pending.get(at..at + length).unwrap_or_default().to_vec();
+                // A thread with more work than it can take loses messages, as a network does.
+                let _ = worker.tell(Order::StreamMessage { path, message });
+                at += next;
+                *is_first = false;
+            }
+            Framed::Incomplete => return Ok(at),
+            Framed::Broken => return Err(io::ErrorKind::InvalidData.into()),
         }
     }
 }
@@ -144,16 +184,25 @@ async fn write_all(
     mut writer: impl AsyncWrite + Unpin,
     mut waiting: mpsc::Receiver<Vec<u8>>,
     packing: Packing,
+    standing: &Place,
 ) -> io::Result<()> {
     while let Some(mut bytes) = waiting.recv().await {
+        look_for_allocation(&bytes, standing);
         while packing == Packing::Together
             && bytes.len() < READ_BYTES
             && let Ok(more) = waiting.try_recv()
         {
+            look_for_allocation(&more, standing);
             bytes.extend_from_slice(&more);
         }
         timeout(STALLED, writer.write_all(&bytes)).await??;
         timeout(STALLED, writer.flush()).await??;
     }
     timeout(STALLED, writer.shutdown()).await?
+}
+
+fn look_for_allocation(answer: &[u8], standing: &Place) {
+    if !standing.is_known() && answer.starts_with(&ALLOCATED) {
+        standing.make_known();
+    }
 }

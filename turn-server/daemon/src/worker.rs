@@ -19,6 +19,8 @@ const ROUNDS: usize = 8;
 /// Tells relay sockets from listeners in a poller's token.
 const RELAY: u64 = 1 << 63;
 const RELAY_BUFFER_BYTES: usize = 256 << 10;
+/// Orders in a row, most of them messages of streams, before datagrams get their turn.
+const ORDERS_AT_ONCE: usize = 256;
 const STATS_EVERY: Duration = Duration::from_millis(100);
 const CLOCK_EVERY: Duration = Duration::from_secs(1);
 
@@ -182,9 +184,14 @@ impl Worker {
         self.settle(now);
     }
 
-    /// Carries out what was ordered.
+    /// Carries out what was ordered, and no more of it at once than leaves the datagrams their turn.
     fn obey(&mut self, host: &mut dyn Host) {
-        while let Ok(order) = self.orders.try_recv() {
+        for count in 0.. {
+            if count == ORDERS_AT_ONCE {
+                self.poller.waker().wake();
+                return;
+            }
+            let Ok(order) = self.orders.try_recv() else { return };
             let now = self.now();
             match order {
                 Order::Command(command) => {
