@@ -4,12 +4,14 @@ use crate::log::Log;
 use crate::plan::Plan;
 use crate::process::{Identity, IdentityError, PidFile};
 use crate::run::{self, Running, Signals};
+use crate::tls::Certificate;
 use offhook_turn_core::conf::Reading;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// A mistake in the configuration, which starting again does not mend (sysexits.h).
 const EX_CONFIG: u8 = 78;
+const OTHER_DATABASES: [&str; 3] = ["redis-userdb", "mysql-userdb", "mongo-userdb"];
 const DEFAULT_FILES: [&str; 3] = ["turnserver.conf", "/etc/turnserver.conf", "/etc/coturn/turnserver.conf"];
 
 /// What stands on the command line besides options of the file.
@@ -54,7 +56,9 @@ impl Invocation {
         if let Some(fatal) = reading.notes.iter().find(|note| note.is_fatal()) {
             return Err(CliError::Option(fatal.to_string()));
         }
-        if reading.conf.userdb.is_none() && reading.conf.psql_userdb.is_none() {
+        // Users who stand in a database of a kind that is not read stand there, and not in coturn's default one.
+        let is_elsewhere = reading.notes.iter().any(|note| OTHER_DATABASES.contains(&note.option.as_str()));
+        if reading.conf.userdb.is_none() && reading.conf.psql_userdb.is_none() && !is_elsewhere {
             reading.conf.userdb = database::default_file().map(str::to_owned);
         }
         Ok(reading)
@@ -88,6 +92,8 @@ pub(crate) enum CliError {
     Start(#[from] crate::StartError),
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    #[error("a relaying thread is gone")]
+    Lost,
     #[error("cannot {doing}: {source}")]
     System {
         doing: &'static str,
@@ -116,7 +122,7 @@ pub fn main() -> ExitCode {
                 CliError::Option(_) | CliError::Plan(_) | CliError::Read { .. } | CliError::Identity(_) => {
                     ExitCode::from(EX_CONFIG)
                 }
-                CliError::Start(_) | CliError::System { .. } => ExitCode::FAILURE,
+                CliError::Start(_) | CliError::Lost | CliError::System { .. } => ExitCode::FAILURE,
             }
         }
     }
@@ -128,6 +134,13 @@ fn check(invocation: &Invocation) -> Result<(), CliError> {
     reading.notes.iter().for_each(|note| println!("{note}"));
     let plan = Plan::of(&reading.conf)?;
     plan.warnings.iter().for_each(|warning| println!("warning: {warning}"));
+    Identity::of(&plan.process)?;
+    if let Some(files) = plan.certificate.clone() {
+        Certificate::load(files).map_err(crate::StartError::from)?;
+    }
+    if let Some(database) = &plan.database {
+        println!("users in {}", database.source);
+    }
     println!("{} UDP and {} TCP listeners, {} relay addresses", plan.udp.len(), plan.tcp.len(), plan.relays.len());
     Ok(())
 }
@@ -152,8 +165,7 @@ fn run(invocation: &Invocation) -> Result<(), CliError> {
         let signals = Signals::listen()?;
         let running = Running::start(reading.conf, plan, log).await?;
         identity.take(running.log_file().as_deref())?;
-        run::serve(running, signals, invocation).await;
-        Ok(())
+        run::serve(running, signals, invocation).await
     })
 }
 

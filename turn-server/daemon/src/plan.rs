@@ -130,6 +130,10 @@ fn without_effect(conf: &Conf, has_tls: bool, warnings: &mut Vec<String>) {
             conf.realm.is_some() && conf.server_name.is_some(),
             "server-name does nothing beside realm: OAuth (RFC 7635) is not spoken",
         ),
+        (
+            conf.psql_userdb.is_some() && conf.userdb.as_deref().is_some_and(|path| path != "/dev/null"),
+            "userdb does nothing beside psql-userdb",
+        ),
         (!has_tls && conf.pkey_pwd.is_some(), "pkey-pwd does nothing without cert and pkey"),
         (!has_tls && conf.cipher_list.is_some(), "cipher-list does nothing without cert and pkey"),
         (

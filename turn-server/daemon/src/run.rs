@@ -191,7 +191,7 @@ impl Signals {
     }
 }
 
-pub(crate) async fn serve(mut running: Running, signals: Signals, invocation: &Invocation) {
+pub(crate) async fn serve(mut running: Running, signals: Signals, invocation: &Invocation) -> Result<(), CliError> {
     for address in running.server.udp_addresses() {
         tracing::info!(%address, "listening by UDP");
     }
@@ -200,19 +200,20 @@ pub(crate) async fn serve(mut running: Running, signals: Signals, invocation: &I
     }
     // As coturn's own unit has it: Type=notify.
     systemd::notify("READY=1");
-    obey(&mut running, signals, invocation).await;
+    let outcome = obey(&mut running, signals, invocation).await;
     systemd::notify("STOPPING=1");
     running.server.stop().await;
+    outcome
 }
 
-async fn obey(running: &mut Running, signals: Signals, invocation: &Invocation) {
+async fn obey(running: &mut Running, signals: Signals, invocation: &Invocation) -> Result<(), CliError> {
     let Signals { mut terminate, mut interrupt, mut hang_up, mut user1, mut user2 } = signals;
     let mut look = tokio::time::interval(LOOK_EVERY);
     let mut draining = false;
     loop {
         tokio::select! {
-            _ = terminate.recv() => return,
-            _ = interrupt.recv() => return,
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
             _ = user1.recv() => {
                 tracing::info!(allocations = running.server.allocations(), "draining: new allocations are refused");
                 draining = true;
@@ -223,11 +224,12 @@ async fn obey(running: &mut Running, signals: Signals, invocation: &Invocation) 
                 running.reload_certificate();
             }
             _ = user2.recv() => running.reload_certificate(),
+            () = running.server.lost() => return Err(CliError::Lost),
             Some(rows) = running.changes.recv() => running.take_rows(rows).await,
             _ = look.tick(), if draining => {
                 if running.server.allocations() == 0 {
                     tracing::info!("drained");
-                    return;
+                    return Ok(());
                 }
             }
         }

@@ -6,9 +6,10 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
 const EVERY: Duration = Duration::from_secs(5);
-/// Between two readings at least; and at least so many times what a reading takes.
+/// Between two readings at least; and at least so many times what a reading takes that succeeds, up to a bound.
 const GAP: Duration = Duration::from_millis(500);
 const REST: u32 = 20;
+const REST_MAX: Duration = Duration::from_secs(30);
 
 /// Told by whoever sees a failed login: the user may have come since.
 #[derive(Clone, Default)]
@@ -43,13 +44,14 @@ impl Watch {
 async fn watch(plan: DatabasePlan, known: Option<Rows>, poke: Poke, changes: mpsc::Sender<Rows>) {
     let mut is_away = known.is_none();
     let mut known = known.unwrap_or_default();
-    let mut took = Duration::ZERO;
+    let mut rest = GAP;
     loop {
-        sleep(GAP.max(took * REST)).await;
+        sleep(rest).await;
         let _ = timeout(EVERY, poke.0.notified()).await;
         let began = Instant::now();
         let read = plan.read().await;
-        took = began.elapsed();
+        // Who is away is asked again soon: waiting costs nothing.
+        rest = if read.is_ok() { (began.elapsed() * REST).clamp(GAP, REST_MAX) } else { GAP };
         match read {
             Ok(rows) => {
                 if is_away {

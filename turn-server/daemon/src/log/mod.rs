@@ -34,13 +34,13 @@ impl Log {
         (Self { sink, level }, lack)
     }
 
-    /// Opens everything again: files that were renamed are left behind.
+    /// Opens everything again: files that were renamed are left behind. Where that fails, lines go on to where they went.
     pub(crate) fn reopen(&self, options: &LogOptions) {
         let (sink, lack) = Sink::of(options);
-        self.sink.0.store(Arc::new(sink));
         let _ = self.level.reload(level(options));
-        if let Some(lack) = lack {
-            tracing::warn!("{lack}; lines go to standard output");
+        match lack {
+            None => self.sink.0.store(Arc::new(sink)),
+            Some(lack) => tracing::error!("{lack}; lines go on to where they went"),
         }
     }
 

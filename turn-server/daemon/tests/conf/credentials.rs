@@ -56,8 +56,7 @@ fn the_realm_is_the_files_or_the_servers_name() {
     assert_eq!(realm(&Daemon::start(&format!("{ALICE}realm=a.example\nserver-name=b.example\n"))), "a.example");
     let place = Place::new();
     place.write(&format!("{ALICE}server-name=b.example\n"));
-    let text = std::fs::read_to_string(place.path("turnserver.conf")).unwrap();
-    std::fs::write(place.path("turnserver.conf"), text.replace("realm=example.org\n", "")).unwrap();
+    place.without("realm=example.org\n");
     let command = place.command();
     assert_eq!(realm(&Daemon::spawn(place, command)), "b.example");
 }

@@ -69,6 +69,13 @@ impl Place {
         fs::write(self.path("turnserver.conf"), text.concat()).unwrap();
     }
 
+    /// Takes out a line that [`Place::write`] put in.
+    pub fn without(&self, line: &str) {
+        let text = fs::read_to_string(self.path("turnserver.conf")).unwrap();
+        assert!(text.contains(line));
+        fs::write(self.path("turnserver.conf"), text.replace(line, "")).unwrap();
+    }
+
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_offhook-turn"));
         command.arg("-c").arg(self.path("turnserver.conf"));
@@ -124,6 +131,14 @@ impl Daemon {
             daemon.wait_for("listening");
         }
         daemon
+    }
+
+    /// With mounts of its own, made by a line of shell. Needs root.
+    pub fn with_mounts(place: Place, script: &str) -> Self {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-ec", &format!("{script} && exec \"$@\""), "sh"]);
+        command.arg(env!("CARGO_BIN_EXE_offhook-turn")).arg("-c").arg(place.path("turnserver.conf"));
+        Self::spawn(place, command)
     }
 
     fn config(&self) -> String {

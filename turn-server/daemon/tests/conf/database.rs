@@ -3,7 +3,9 @@ use crate::client::Client;
 use crate::daemon::{Daemon, Place, until};
 use crate::postgres::Postgres;
 use offhook_wire_stun::credentials;
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// As coturn makes them, for PostgreSQL.
 const SCHEMA: &str = "
@@ -155,6 +157,50 @@ fn a_database_that_is_not_there_at_the_start_stops_nobody() {
 }
 
 #[test]
+fn without_an_option_the_file_is_read_that_coturn_reads() {
+    let start = |options: &str| {
+        let place = Place::new();
+        add(&place, "alice", "sesame");
+        place.write(&format!("lt-cred-mech\n{options}"));
+        place.without("userdb=/dev/null\n");
+        let script = format!("mount --bind '{}' /var/lib/turn", place.folder.path().display());
+        Daemon::with_mounts(place, &script)
+    };
+    assert!(lets_in(&start(""), "alice", "sesame"));
+    // Who has his users elsewhere may have left some there.
+    assert!(!lets_in(&start("redis-userdb=\"ip=127.0.0.1 dbname=2\"\n"), "alice", "sesame"));
+}
+
+#[test]
+fn a_database_that_is_locked_delays_nobody() {
+    let daemon = on_sqlite("userdb", "lt-cred-mech\n");
+    let mut alice = Client::udp(daemon.at(), "alice", "sesame");
+    assert_eq!(alice.allocate().code(), 0);
+    let mut holder = Command::new("sqlite3").arg(daemon.place.path("turndb")).stdin(Stdio::piped()).spawn().unwrap();
+    let mut hand = holder.stdin.take().unwrap();
+    writeln!(hand, "PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; CREATE TABLE held (x);").unwrap();
+    until("it is locked", || {
+        let output = Command::new("sqlite3").arg(daemon.place.path("turndb")).arg("SELECT 1 FROM turn_secret").output();
+        !output.unwrap().status.success()
+    });
+    // The daemon reads it soon, waits for it, and gives up: all the while it serves.
+    assert!(!lets_in(&daemon, "nobody", "x"));
+    alice.wait_at_most(Duration::from_millis(500));
+    let began = Instant::now();
+    let mut rounds = 0;
+    while !daemon.lines().iter().any(|line| line.contains("cannot be read")) {
+        assert!(began.elapsed() < Duration::from_secs(20));
+        assert_eq!(alice.permit("9.9.9.1:1".parse().unwrap()), 0);
+        rounds += 1;
+    }
+    assert!(lets_in(&daemon, "alice", "sesame"));
+    assert!(rounds > 10 && began.elapsed() > Duration::from_secs(1), "{rounds} in {:?}", began.elapsed());
+    drop(hand);
+    holder.wait().unwrap();
+    daemon.wait_for("there again");
+}
+
+#[test]
 fn a_range_that_cannot_be_read_takes_nothing_over() {
     let daemon = on_sqlite("userdb", "lt-cred-mech\n");
     sqlite(&daemon.place, "INSERT INTO denied_peer_ip VALUES ('example.org', '10.0.0.0-10.0');");
@@ -195,6 +241,18 @@ fn users_of_postgresql_log_in_by_both_kinds_of_connection_strings() {
         until("dave is let in", || lets_in(&daemon, "dave", "later"));
         psql("DELETE FROM turnusers_lt WHERE name = 'dave'");
     }
+    // Enciphered, when the server can and the string asks for it.
+    let place = Place::new();
+    assert!(Command::new("chown").args(["postgres", &place.shown("key.pem")]).status().unwrap().success());
+    assert!(Command::new("chmod").args(["600", &place.shown("key.pem")]).status().unwrap().success());
+    psql(&format!("ALTER SYSTEM SET ssl_cert_file = '{}'", place.shown("cert.pem")));
+    psql(&format!("ALTER SYSTEM SET ssl_key_file = '{}'", place.shown("key.pem")));
+    let safe = format!("lt-cred-mech\npsql-userdb={}\n", words.replace("any", "any sslmode=require"));
+    let daemon = Daemon::start(&safe);
+    assert!(!lets_in(&daemon, "alice", "sesame"));
+    psql("ALTER SYSTEM SET ssl = on");
+    psql("SELECT pg_reload_conf()");
+    until("alice is let in", || lets_in(&daemon, "alice", "sesame"));
     drop(server);
     let daemon = Daemon::start(&format!("lt-cred-mech\nuser=carol:file\npsql-userdb={words}\n"));
     assert!(lets_in(&daemon, "carol", "file") && !lets_in(&daemon, "alice", "sesame"));

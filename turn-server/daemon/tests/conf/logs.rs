@@ -4,7 +4,6 @@ use crate::daemon::{ALICE, Daemon, Place, until};
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 fn text(path: &Path) -> String {
@@ -56,13 +55,12 @@ fn nothing_is_written_to_standard_output_if_that_is_not_wanted() {
 fn without_any_place_the_log_goes_where_coturn_puts_it() {
     let place = Place::new();
     place.write(&format!("{ALICE}no-stdout-log\nsimple-log\n"));
-    let config = text(&place.path("turnserver.conf")).replace("log-file=stdout\n", "");
-    fs::write(place.path("turnserver.conf"), config).unwrap();
+    place.without("log-file=stdout\n");
     // In a root of its own, where the folders that are tried first are ours.
     let logs = place.path("logs");
     fs::create_dir(&logs).unwrap();
-    let script = format!("mount --bind '{}' /var/log && exec \"$@\"", logs.display());
-    let daemon = in_namespace(place, &script);
+    let script = format!("mount --bind '{}' /var/log", logs.display());
+    let daemon = Daemon::with_mounts(place, &script);
     until("it stands in the file", || text(&logs.join("turn.log")).contains("listening by TCP"));
     drop(daemon);
 }
@@ -72,7 +70,7 @@ fn a_log_file_that_cannot_be_had_stops_nobody() {
     let daemon = Daemon::start(&format!("{ALICE}log-file=/no/such/folder/turn.log\n"));
     daemon.reload(&format!("{ALICE}log-file=/no/such/folder/turn.log\n"));
     let line = daemon.wait_for("cannot open the log file");
-    assert!(line.contains("/no/such/folder") && line.contains("standard output"), "{line}");
+    assert!(line.contains("/no/such/folder") && line.contains("go on to where they went"), "{line}");
 }
 
 #[test]
@@ -88,6 +86,9 @@ fn a_log_that_was_rotated_is_opened_again() {
     fs::rename(&base, &old).unwrap();
     daemon.reload("min-port=2\nmax-port=1\nsimple-log\n");
     until("the third file", || text(&base).contains("the old one stays"));
+    // Where it cannot be opened the lines go on to where they went.
+    daemon.reload(&format!("{ALICE}log-file=/no/such/folder/turn.log\nsimple-log\n"));
+    until("the reason", || text(&base).contains("cannot open the log file /no/such/folder"));
 }
 
 #[test]
@@ -110,14 +111,6 @@ fn the_level_is_the_files_and_changes_with_it() {
     daemon.wait_for("allocation begins");
 }
 
-/// Runs the daemon with mounts of its own.
-fn in_namespace(place: Place, script: &str) -> Daemon {
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "--propagation", "private", "sh", "-ec", script, "sh"]);
-    command.arg(env!("CARGO_BIN_EXE_offhook-turn")).arg("-c").arg(place.path("turnserver.conf"));
-    Daemon::spawn(place, command)
-}
-
 /// Needs root: the system's log is a socket in /dev, which is put there for the daemon alone.
 fn logs_to_syslog(options: &str) {
     let place = Place::new();
@@ -128,9 +121,9 @@ fn logs_to_syslog(options: &str) {
     let script = format!(
         "mkdir -p '{at}/dev' && cd '{at}/dev' && touch log null urandom \
          && for name in null urandom; do mount --bind /dev/$name $name; done && mount --bind ../log log \
-         && mount --rbind '{at}/dev' /dev && cd / && exec \"$@\""
+         && mount --rbind '{at}/dev' /dev && cd /"
     );
-    let mut daemon = in_namespace(place, &script);
+    let mut daemon = Daemon::with_mounts(place, &script);
     let mut said = Vec::new();
     let mut buffer = [0; 4_096];
     while !said.iter().any(|line: &String| line.contains("listening by TCP")) {

@@ -71,6 +71,8 @@ fn an_encrypted_key_is_opened_with_its_password_or_the_reason_is_told() {
             let output = place.refused(&format!("{files}{password}"));
             let said = String::from_utf8_lossy(&output.stderr);
             assert!(!output.status.success() && said.contains(words) && said.contains("locked.pem"), "{said}");
+            let checked = place.command().arg("--check-config").output().unwrap();
+            assert!(!checked.status.success() && String::from_utf8_lossy(&checked.stderr).contains(words));
         }
         let daemon = place.start(&format!("{files}pkey-pwd=\"open sesame\"\n"));
         assert!(handshake(daemon.place.port, &[]).is_some());
