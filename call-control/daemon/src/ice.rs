@@ -105,7 +105,7 @@ pub fn page_host(headers: &axum::http::HeaderMap) -> Option<Box<str>> {
         Some(end) => host.get(..=end)?,
         None => host.split(':').next()?,
     };
-    Some(name.into()).filter(|name: &Box<str>| !name.is_empty())
+    (!name.is_empty()).then(|| name.into())
 }
 
 #[cfg(test)]

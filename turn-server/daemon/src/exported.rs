@@ -23,6 +23,11 @@ const COTURN: [(&str, &str, Of); 13] = [
     ("turn_unauthenticated_401_ratelimited", "Refused logins that were not answered.", |c| c.refusals_throttled),
 ];
 
+const GAUGES: [(&str, &str, fn(&Gauges) -> usize); 2] = [
+    ("turn_relays", "Relay sockets.", |g| g.relays),
+    ("turn_reservations", "Relay ports kept for somebody.", |g| g.reservations),
+];
+
 pub(crate) struct Exported {
     metrics: Metrics,
     coturns: Metrics,
@@ -42,11 +47,7 @@ impl Exported {
         let allocations = i64::from(server.allocations());
         self.coturns.gauge_with("turn_total_allocations", "Allocations that run.", &[("type", "UDP")]).set(allocations);
         self.metrics.gauge("turn_allocations", "Allocations that run.").set(allocations);
-        let gauges: [(&str, &str, fn(&Gauges) -> usize); 2] = [
-            ("turn_relays", "Relay sockets.", |g| g.relays),
-            ("turn_reservations", "Relay ports kept for somebody.", |g| g.reservations),
-        ];
-        for (name, help, of) in gauges {
+        for (name, help, of) in GAUGES {
             let value = taken.iter().map(|one| of(&one.gauges)).sum::<usize>();
             self.metrics.gauge(name, help).set(i64::try_from(value).unwrap_or(i64::MAX));
         }

@@ -13,6 +13,7 @@ mod daemon;
 mod database;
 mod exported;
 mod keys;
+mod listen;
 mod log;
 mod metrics;
 mod native;

@@ -1,4 +1,5 @@
 //! The running server: its threads, its listeners, and what may be told to all of them.
+use crate::listen;
 use crate::plan::Plan;
 use crate::process::raise_descriptor_limit;
 use crate::quota::SharedLedger;
@@ -12,7 +13,6 @@ use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 /// Orders waiting for a thread.
@@ -133,9 +133,9 @@ impl Server {
             workers: server.workers.clone(),
         });
         for address in &plan.tcp {
-            let listen = |source| StartError::Listen { address: *address, source };
-            let listener = TcpListener::bind(address).await.map_err(listen)?;
-            server.tcp.push(listener.local_addr().map_err(listen)?);
+            let refused = |source| StartError::Listen { address: *address, source };
+            let listener = listen::tcp(*address).map_err(refused)?;
+            server.tcp.push(listener.local_addr().map_err(refused)?);
             server.tasks.push(tokio::spawn(accept(listener, Arc::clone(&door))));
         }
         if let Some(hosts) = hosts {

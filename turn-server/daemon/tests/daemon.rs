@@ -244,3 +244,23 @@ async fn alone_without_a_secret_it_does_not_start_and_says_what_to_set() {
     assert!(words(start("enabled = false\n").await.unwrap()).contains("turn.enabled"));
     assert!(start("users = [{ name = \"a\", password = \"b\" }]\n").await.is_none());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_wildcards_of_both_families_share_a_port_over_udp_and_tcp() {
+    let port = UdpSocket::bind("[::]:0").unwrap().local_addr().unwrap().port();
+    let (bus, folder, metrics) = (Bus::in_process("test").unwrap(), tempfile::tempdir().unwrap(), Metrics::new());
+    let listen = format!("listen = [\"0.0.0.0:{port}\", \"[::]:{port}\"]\nrelay_addresses = [\"127.0.0.1\"]\n");
+    let text = format!("[storage]\ndata_dir = \"{}\"\n[turn]\n{listen}", folder.path().display());
+    let file = ConfigFile::parse("test.toml", &text, []).unwrap();
+    let config = TurnConfig::read(&file).unwrap();
+    let switch = LifecycleSwitch::new(file);
+    let daemon = TurnDaemon::build(config, deps(&bus, &switch, &metrics, &folder, true)).await.unwrap();
+    for ip in ["127.0.0.1", "::1"] {
+        let server = SocketAddr::new(ip.parse().unwrap(), port);
+        std::net::TcpStream::connect(server).unwrap();
+        let secret = std::fs::read_to_string(folder.path().join("turn.secret")).unwrap();
+        let minted = credentials::mint(secret.trim_end().as_bytes(), wall_now().0 / 1_000 + 60, "u");
+        TurnClient::log_in(server, &minted.username, &minted.password).unwrap().allocate().unwrap();
+    }
+    drop(daemon);
+}

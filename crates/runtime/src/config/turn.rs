@@ -10,6 +10,9 @@ use std::time::Duration;
 
 const THREADS_MAX: usize = 256;
 const SECRETS_MAX: usize = 16;
+/// Where the others listen when nothing is said; `offhook config check`'s samples hold these to the truth.
+const LISTEN_DEFAULTS: [(&str, &str, u16); 3] =
+    [("control", "listen", 8_080), ("sfu", "tap_listen", 7_890), ("recorder", "listen", 7_891)];
 /// In [`ConfigFile::turn`]'s data directory: made by the TURN daemon where nobody chose a secret.
 const KEPT_SECRET: &str = "turn.secret";
 
@@ -247,9 +250,14 @@ impl ConfigFile {
                 }
             }
         }
+        let is_said = |section: &str, key: &str| self.table.get(section).is_some_and(|table| table.get(key).is_some());
+        let unsaid = LISTEN_DEFAULTS.iter().filter(|(section, key, _)| !is_said(section, key));
+        all.extend(unsaid.map(|(_, _, port)| SocketAddr::from(([127, 0, 0, 1], *port))));
         all.extend([None].into_iter().chain(DaemonKind::ALL.map(Some)).map(crate::health_port));
         let servers = self.bus().map(|bus| bus.url).unwrap_or_default();
         all.extend(servers.iter().filter_map(|url| url.split("://").last()?.parse::<SocketAddr>().ok()));
+        all.sort_unstable();
+        all.dedup();
         all
     }
 
