@@ -71,18 +71,27 @@ impl Server {
     }
 
     fn tool(&self, tool: &str, arguments: &[&str]) -> Output {
-        let port = self.port.to_string();
-        let output = Command::new("timeout").arg("60").arg(tool).args(["-p", &port]).args(arguments).output();
-        output.unwrap_or_else(|error| panic!("{tool} (Debian's package coturn): {error}"))
+        run(self.port, tool, arguments)
     }
 
     /// Runs a client with these switches; everything that it sends must come back.
+    /// Between clients of this server.
     fn carries(&self, switches: &[&str]) {
-        let arguments = [&["-y", "-n", "4", "-m", "2"], switches, &["127.0.0.1"]].concat();
-        let output = self.tool("turnutils_uclient", &arguments);
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(text.contains("Total lost packets 0 (0.000000%)"), "{switches:?}: {text}");
-        assert!(output.status.success(), "{switches:?}: {text}");
+        self.carries_to(&[&["-y"], switches].concat());
+    }
+
+    fn carries_to(&self, switches: &[&str]) {
+        carries(self.port, switches);
+    }
+
+    /// All of these at the same time.
+    fn carries_each(&self, modes: &[&[&str]]) {
+        let port = self.port;
+        std::thread::scope(|scope| {
+            for mode in modes {
+                scope.spawn(move || carries(port, &[&["-y"], &ALICE[..], *mode].concat()));
+            }
+        });
     }
 
     fn signal(&self, name: &str) {
@@ -110,14 +119,35 @@ impl Drop for Server {
     }
 }
 
+fn run(port: u16, tool: &str, arguments: &[&str]) -> Output {
+    let port = port.to_string();
+    let output = Command::new("timeout").arg("60").arg(tool).args(["-p", &port]).args(arguments).output();
+    output.unwrap_or_else(|error| panic!("{tool} (Debian's package coturn): {error}"))
+}
+
+/// Runs `turnutils_uclient`; everything that it sends must come back.
+fn carries(port: u16, switches: &[&str]) {
+    let output = run(port, "turnutils_uclient", &[&["-n", "4", "-m", "2"], switches, &["127.0.0.1"]].concat());
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("Total lost packets 0 (0.000000%)"), "{switches:?}: {text}");
+    assert!(output.status.success(), "{switches:?}: {text}");
+    // Four messages of two clients; twice as many with RTCP beside RTP.
+    let count = |name: &str| -> u32 {
+        let (_, after) = text.rsplit_once(name).unwrap_or_else(|| panic!("{switches:?}: no {name} in {text}"));
+        after.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default().parse().unwrap()
+    };
+    let (sent, received) = (count("tot_send_msgs="), count("tot_recv_msgs="));
+    assert!(sent == received && sent >= 8, "{switches:?}: {received} of {sent}");
+}
+
 const ALICE: [&str; 4] = ["-u", "alice", "-w", "sesame"];
 
 #[test]
 fn uclient_passes_in_its_udp_modes() {
     let server = Server::start(USERS);
-    for mode in [&[][..], &["-c"], &["-s"], &["-g"], &["-x"], &["-Z"]] {
-        server.carries(&[&ALICE[..], mode].concat());
-    }
+    server.carries_each(&[&[], &["-c"], &["-s"], &["-g"], &["-x"], &["-Z"], &["-X"], &["-s", "-g"]]);
+    // Padded ChannelData, requests more than need be, requests that are wrong, clients that leave and come, long messages.
+    server.carries_each(&[&["-D"], &["-G"], &["-N"], &["-B"], &["-l", "1400"], &["-s", "-l", "1400"]]);
     let page = server.page();
     let value = |name: &str| page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok()).unwrap();
     assert!(value("turn_total_traffic_rcvp ") >= 48 && value("turn_total_traffic_sentp ") >= 48, "{page}");
@@ -127,15 +157,43 @@ fn uclient_passes_in_its_udp_modes() {
 #[test]
 fn uclient_passes_by_tcp_and_by_tls_on_the_same_port() {
     let server = Server::start(USERS);
-    for mode in [&["-t"][..], &["-t", "-c"], &["-t", "-s"], &["-t", "-S"], &["-t", "-S", "-s"]] {
-        server.carries(&[&ALICE[..], mode].concat());
+    server.carries_each(&[&["-t"], &["-t", "-c"], &["-t", "-s"], &["-t", "-g"], &["-t", "-x"], &["-t", "-Z"]]);
+    server.carries_each(&[&["-t", "-S"], &["-t", "-S", "-s"], &["-t", "-S", "-c"], &["-t", "-S", "-l", "1400"]]);
+}
+
+/// A peer that is no client: what Debian's own one returns.
+#[test]
+fn uclient_reaches_a_peer_that_echoes() {
+    let server = Server::start(USERS);
+    let port = free_port().to_string();
+    let mut peer = Command::new("turnutils_peer").args(["-p", &port, "-L", "127.0.0.1"]).spawn().unwrap();
+    for mode in [&[][..], &["-s"], &["-c", "-t"]] {
+        server.carries_to(&[&ALICE[..], &["-e", "127.0.0.1", "-r", &port], mode].concat());
     }
+    peer.kill().unwrap();
+    peer.wait().unwrap();
+}
+
+/// RFC 6062 is not spoken: 442. DTLS, which is what `-S` means without `-t`, is not either: no answer, and no harm.
+#[test]
+fn uclient_is_told_what_is_not_spoken() {
+    let server = Server::start(USERS);
+    let refused = server.tool("turnutils_uclient", &[&ALICE[..], &["-T", "-n", "1", "-m", "1", "127.0.0.1"]].concat());
+    assert!(String::from_utf8_lossy(&refused.stdout).contains("442") && !refused.status.success());
+    let port = server.port.to_string();
+    let dtls = Command::new("timeout")
+        .args(["3", "turnutils_uclient", "-S", "-y", "-p", &port, "127.0.0.1"])
+        .stdout(Stdio::null())
+        .status();
+    assert_eq!(dtls.unwrap().code(), Some(124));
+    server.carries(&[&ALICE[..], &["-c"]].concat());
 }
 
 #[test]
 fn uclient_passes_with_rest_credentials() {
     let server = Server::start(USERS);
     server.carries(&["-u", "bob", "-W", "north"]);
+    server.carries(&["-u", "bob", "-W", "north", "-t", "-S"]);
     let refused = server.tool("turnutils_uclient", &["-y", "-u", "bob", "-W", "south", "-m", "1", "127.0.0.1"]);
     assert!(!String::from_utf8_lossy(&refused.stdout).contains("Total lost packets 0"));
     let line = server.wait_for("refused");
