@@ -211,6 +211,14 @@ fn lines_are_read_by_coturns_rules() {
 }
 
 #[test]
+fn what_does_nothing_is_named_once() {
+    let mut reading = read("alternate-server=192.0.2.1\nalternate-server=192.0.2.2\nno-cli\nfoo\nfoo\n");
+    reading.add_arguments(&["--no-cli", "--alternate-server", "192.0.2.3"]);
+    let named: Vec<&str> = reading.notes.iter().map(|note| note.option.as_str()).collect();
+    assert_eq!(named, ["alternate-server", "no-cli", "foo", "foo"]);
+}
+
+#[test]
 fn mistakes_are_named_with_their_line_and_pass() {
     let reading = read(
         "user-quota=ten\nlisten-port=1\nusr-quota=3\nfoo\nlog-file\nno-tls=maybe\nprod # yes\nmax-port=70000\n\

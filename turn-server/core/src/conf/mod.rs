@@ -60,6 +60,8 @@ impl std::fmt::Display for Note {
 pub struct Reading {
     pub conf: Conf,
     pub notes: Vec<Note>,
+    /// Options that were said to do nothing: each is said once.
+    idle: Vec<&'static str>,
 }
 
 /// More lines than any file has; what follows is not read.
@@ -114,9 +116,14 @@ impl Reading {
             let remark = nearest(name).map_or(Remark::Unknown, Remark::UnknownNearly);
             return self.note(line, name, remark);
         };
-        if let Err(remark) = spec.kind.apply(&mut self.conf, value) {
-            self.note(line, spec.name, remark);
+        let Err(remark) = spec.kind.apply(&mut self.conf, value) else { return };
+        if matches!(remark, Remark::Nothing(_)) {
+            if self.idle.contains(&spec.name) {
+                return;
+            }
+            self.idle.push(spec.name);
         }
+        self.note(line, spec.name, remark);
     }
 
     fn note(&mut self, line: Option<usize>, option: &str, remark: Remark) {

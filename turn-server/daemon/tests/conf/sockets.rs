@@ -2,16 +2,24 @@
 use crate::client::{Client, PATIENCE};
 use crate::daemon::{ALICE, Daemon, Place, free_port, page};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-fn by_udp(at: SocketAddr) -> bool {
+/// `expected` says how patiently to wait.
+fn by_udp(at: SocketAddr, expected: bool) -> bool {
     let mut client = Client::udp(at, "alice", "sesame");
-    client.wait_at_most(Duration::from_millis(700));
+    client.wait_at_most(if expected { PATIENCE } else { Duration::from_millis(400) });
     client.binding().is_some()
 }
 
 fn by_tcp(at: SocketAddr) -> bool {
     TcpStream::connect(at).is_ok() && Client::tcp(at, "alice", "sesame").binding().is_some()
+}
+
+fn by_tls(at: SocketAddr) -> bool {
+    let mut command = Command::new("openssl");
+    let output = command.args(["s_client", "-connect", &at.to_string()]).stdin(Stdio::null()).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).contains("BEGIN CERTIFICATE")
 }
 
 fn at(ip: &str, port: u16) -> SocketAddr {
@@ -30,37 +38,32 @@ fn every_port_on_every_address_is_served_by_udp_and_tcp() {
     let daemon = place.start(&format!("{ALICE}{options}"));
     for ip in ["127.0.0.1", "127.0.0.2"] {
         for port in &ports[..4] {
-            assert!(by_udp(at(ip, *port)) && by_tcp(at(ip, *port)), "{ip}:{port}");
+            assert!(by_udp(at(ip, *port), true) && by_tcp(at(ip, *port)), "{ip}:{port}");
         }
     }
-    assert!(by_udp(at("127.0.0.3", ports[4])) && by_tcp(at("127.0.0.3", ports[4])));
-    assert!(!by_udp(at("127.0.0.3", ports[0])));
+    assert!(by_udp(at("127.0.0.3", ports[4]), true) && by_tcp(at("127.0.0.3", ports[4])));
+    assert!(!by_udp(at("127.0.0.3", ports[0]), false));
     drop(daemon);
 }
 
 #[test]
 fn carriers_can_be_left_out() {
     let tls = free_port();
-    let serves = |options: &str| {
-        let place = Place::new();
-        let options = format!("{ALICE}tls-listening-port={tls}\ncert=cert.pem\npkey=key.pem\n{options}");
-        let daemon = place.start(&options);
-        let handshake = |port: u16| {
-            let to = format!("127.0.0.1:{port}");
-            let mut command = std::process::Command::new("openssl");
-            let output =
-                command.args(["s_client", "-connect", &to]).stdin(std::process::Stdio::null()).output().unwrap();
-            String::from_utf8_lossy(&output.stdout).contains("BEGIN CERTIFICATE")
-        };
+    // UDP, TCP and TLS on the first port, UDP on the port of TLS.
+    for (options, expected) in [
+        ("", [true, true, true, true]),
+        ("no-udp\n", [false, true, true, false]),
+        ("no-tcp\n", [true, false, true, true]),
+        ("no-tls\n", [true, true, false, true]),
+        // Neither TLS nor DTLS: nobody listens at their port.
+        ("no-tls\nno-dtls\n", [true, true, false, false]),
+    ] {
+        let daemon = Daemon::start(&format!("{ALICE}tls-listening-port={tls}\ncert=cert.pem\npkey=key.pem\n{options}"));
         let plain = daemon.at();
-        (by_udp(plain), by_tcp(plain), handshake(plain.port()), by_udp(at("127.0.0.1", tls)))
-    };
-    assert_eq!(serves(""), (true, true, true, true));
-    assert_eq!(serves("no-udp\n"), (false, true, true, false));
-    assert_eq!(serves("no-tcp\n"), (true, false, true, true));
-    assert_eq!(serves("no-tls\n"), (true, true, false, true));
-    // Neither TLS nor DTLS: nobody listens at their port.
-    assert_eq!(serves("no-tls\nno-dtls\n"), (true, true, false, false));
+        let found =
+            [by_udp(plain, expected[0]), by_tcp(plain), by_tls(plain), by_udp(at("127.0.0.1", tls), expected[3])];
+        assert_eq!(found, expected, "{options}");
+    }
 }
 
 #[test]
