@@ -34,6 +34,13 @@ pub fn time_of_process(pid: i32) -> Duration {
     read((!pid << 3) | 2)
 }
 
+/// Before others, where that is allowed; for this process and those it starts later. What else the machine does then
+/// disturbs less.
+pub fn hurry() -> bool {
+    // SAFETY: no pointers are passed.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -15) == 0 }
+}
+
 /// Descriptors for ten thousand clients; processes started later inherit the limit.
 pub fn raise_descriptor_limit(wanted: u64) -> anyhow::Result<()> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

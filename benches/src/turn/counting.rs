@@ -17,10 +17,10 @@ pub fn run() -> anyhow::Result<()> {
     reading.add_file(&options(free_port()?));
     let (server, told) = runtime.block_on(Server::start(Plan::of(&reading.conf)?))?;
     std::thread::spawn(move || told.iter().count());
-    let tid = cpu::tid_by_name("turn-0")?;
-    cpu::pin(tid, 0)?;
     let address = *server.udp_addresses().first().context("a listener")?;
     let mut field = Field::allocate(address, CLIENTS)?;
+    let tid = cpu::tid_by_name("turn-0")?;
+    cpu::pin(tid, 0)?;
     let (mut packets, mut allocations) = (0, 0);
     for rate in [Some(RATE), None] {
         for (way, form) in [

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const BATCH: usize = 64;
 const HEADER: usize = 4;
@@ -29,9 +29,8 @@ impl Floor {
     pub fn start(count: usize) -> anyhow::Result<(Self, Field)> {
         let any = SocketAddr::from((SERVER_IP, 0));
         let listener = UdpSocket::bind(any, UdpOptions::default())?;
-        // Buffers as large as our server's relay sockets have.
-        let options =
-            UdpOptions { receive_buffer_bytes: 256 << 10, send_buffer_bytes: 256 << 10, ..UdpOptions::default() };
+        // The system's buffers, as our server's relay sockets have.
+        let options = UdpOptions { receive_buffer_bytes: 0, send_buffer_bytes: 0, ..UdpOptions::default() };
         let relays = (0..count).map(|_| UdpSocket::bind(any, options)).collect::<Result<Vec<_>, _>>()?;
         let (clients, peers) = (clients(count)?, Field::peers()?);
         let relayed = relays.iter().map(UdpSocket::local_address).collect();
@@ -83,6 +82,34 @@ fn name(address: SocketAddr) -> libc::sockaddr_in {
 struct Segments {
     header: libc::cmsghdr,
     bytes: u16,
+}
+
+/// Looks by the clock while more than ten thousand packets a second come, as our server does.
+struct Pace {
+    is_busy: bool,
+    round: Instant,
+    judged: Instant,
+    /// Since it was judged.
+    packets: u64,
+}
+
+impl Pace {
+    fn rest(&self) -> bool {
+        let left = Duration::from_micros(400).checked_sub(self.round.elapsed()).filter(|_| self.is_busy);
+        left.is_some_and(|left| {
+            std::thread::sleep(left);
+            true
+        })
+    }
+
+    fn begin(&mut self) {
+        self.round = Instant::now();
+        let passed = self.round - self.judged;
+        if passed >= Duration::from_millis(10) {
+            self.is_busy = self.packets as f64 >= 1e4 * passed.as_secs_f64();
+            (self.judged, self.packets) = (self.round, 0);
+        }
+    }
 }
 
 struct Loop {
@@ -138,15 +165,18 @@ impl Loop {
 
     fn run(&mut self, stop: &AtomicBool) {
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; BATCH];
+        let mut pace = Pace { is_busy: false, round: Instant::now(), judged: Instant::now(), packets: 0 };
         while !stop.load(Ordering::Relaxed) {
+            let timeout = if pace.rest() { 0 } else { 100 };
             // SAFETY: the kernel writes at most as many events as there is room for.
-            let count = unsafe { libc::epoll_wait(self.epoll, events.as_mut_ptr(), BATCH as i32, 100) };
+            let count = unsafe { libc::epoll_wait(self.epoll, events.as_mut_ptr(), BATCH as i32, timeout) };
+            pace.begin();
             let ready = events.get(..usize::try_from(count).unwrap_or(0)).unwrap_or_default();
             let mut gathered = 0;
             for event in ready {
                 let token = event.u64;
                 match token {
-                    LISTENER => self.up(),
+                    LISTENER => pace.packets += self.up(),
                     relay if ready.len() < FEW => {
                         let count = self.receive_batch(self.relays[relay as usize], gathered);
                         self.owners[gathered..gathered + count].fill(relay as usize);
@@ -156,13 +186,14 @@ impl Loop {
                 }
             }
             self.down(gathered);
+            pace.packets += gathered as u64;
         }
         // SAFETY: our own descriptor, used by nobody else.
         unsafe { libc::close(self.epoll) };
     }
 
     /// From clients: one batch off the listener, runs of one channel in one send each.
-    fn up(&mut self) {
+    fn up(&mut self) -> u64 {
         let count = self.receive_batch(self.listener, 0);
         let mut at = 0;
         while at < count {
@@ -178,6 +209,7 @@ impl Loop {
             self.to_peer(self.relays[place], at, run);
             at += run;
         }
+        count as u64
     }
 
     fn to_peer(&mut self, relay: RawFd, at: usize, run: usize) {

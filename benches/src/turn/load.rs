@@ -8,8 +8,10 @@ use offhook_wire_stun::{Class, Message, MessageBuilder, Method, TransactionId, c
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-/// Packets on their way at most when the pace is the server's.
-const WINDOW: u64 = 256;
+/// Packets on their way at most when the pace is the server's: what fits into the buffers of every server, which with
+/// one allocation are those of one relay socket.
+const WINDOW: u64 = 1_024;
+const WINDOW_OF_ONE: u64 = 128;
 const BURST: usize = 16;
 /// Nothing has arrived for so long: what was on its way is lost.
 const LOST_AFTER: Duration = Duration::from_millis(5);
@@ -169,9 +171,10 @@ impl Field {
     fn flat_out(&mut self, load: &Load, carried: &mut Carried) -> anyhow::Result<()> {
         let begun = Instant::now();
         let (mut heard, mut given_up) = (begun, 0);
+        let window = if self.clients.len() == 1 { WINDOW_OF_ONE } else { WINDOW };
         while begun.elapsed() < load.lasts {
             let on_the_way = carried.sent.saturating_sub(carried.delivered + given_up);
-            if on_the_way + BURST as u64 <= WINDOW {
+            if on_the_way + BURST as u64 <= window {
                 self.send(load, BURST, carried)?;
             }
             if self.look(load, carried)? > 0 {

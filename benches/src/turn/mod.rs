@@ -48,7 +48,8 @@ pub fn run() -> anyhow::Result<()> {
     let only = words.into_iter().find(|word| word != "--quick").unwrap_or_default();
     let choice = Choice { quick, only };
     cpu::raise_descriptor_limit(DESCRIPTORS)?;
-    conditions()?;
+    let hurries = cpu::hurry();
+    conditions(hurries)?;
     cpu::pin(cpu::own_tid(), 1)?;
     relaying::run(&choice)?;
     if choice.has("allocat") {
@@ -69,7 +70,7 @@ impl Choice {
     }
 }
 
-fn conditions() -> anyhow::Result<()> {
+fn conditions(hurries: bool) -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().collect();
     eprintln!("command: {}", args.join(" "));
     for kind in process::Kind::BOTH {
@@ -78,13 +79,15 @@ fn conditions() -> anyhow::Result<()> {
     eprintln!("turnserver.conf of both (port, pidfile and userdb of their own):\n{}", process::options(3_478));
     eprintln!(
         "floor: a thread on core 0: epoll_wait(64); from clients recvmmsg(64) and sendto, or a segmented send for a run of \
-         one channel; from peers recvfrom of each ready socket (recvmmsg of fewer than 4) and one sendmmsg for all"
+         one channel; from peers recvfrom of each ready socket (recvmmsg of fewer than 4) and one sendmmsg for all; \
+         it looks by the clock, every 400 µs, while more than 10,000 packets a second come, as our server does"
     );
     eprintln!(
         "generator: one thread on core 1 that never sleeps, {PAYLOAD_BYTES}-byte payloads, each checked where it arrives \
          (owner, order, every byte), one socket for each client, one peer; 50k: one packet every 20 µs, clients in turn; \
-         max: at most 256 packets on their way"
+         max: at most 1024 packets on their way, 128 with one allocation"
     );
+    eprintln!("nice value of all: {}", if hurries { -15 } else { 0 });
     eprintln!("CPU time of the whole server process, kernel included, for every million packets that arrived; medians");
     Ok(())
 }

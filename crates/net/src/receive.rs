@@ -108,10 +108,10 @@ impl ReceiveBatch {
         })
     }
 
-    /// Bytes of the frame at a place.
-    pub fn bytes_at(&self, place: usize, range: Range<usize>) -> Option<&[u8]> {
-        let stride = self.shape.stride();
-        self.storage.get(place * stride..(place + 1) * stride)?.get(range)
+    /// A range of the datagram at a place.
+    pub fn part(&self, place: usize, range: Range<usize>) -> Option<&[u8]> {
+        let start = place * self.shape.stride() + self.shape.head;
+        self.storage.get(start..start + self.shape.size)?.get(range)
     }
 
     /// Adds up to `limit` datagrams behind those already there.

@@ -196,11 +196,10 @@ fn several_sockets_datagrams_lie_in_one_batch_in_the_order_they_were_taken() {
             .map(|place| {
                 let framed = batch.framed_at(place).unwrap();
                 assert_eq!((framed.from, framed.payload.clone()), (sender.local_address(), 4..6));
-                framed.frame[3] = 9;
-                batch.bytes_at(place, 3..6).unwrap().to_vec()
+                batch.part(place, 0..2).unwrap().to_vec()
             })
             .collect();
-        assert_eq!(seen, [[9, 0, 0], [9, 1, 0], [9, 1, 1], [9, 2, 0], [9, 2, 1]]);
+        assert_eq!(seen, [[0, 0], [1, 0], [1, 1], [2, 0], [2, 1]]);
         assert!(batch.framed_at(5).is_none());
     }
 }

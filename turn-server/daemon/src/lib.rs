@@ -17,6 +17,7 @@ mod listen;
 mod log;
 mod metrics;
 mod native;
+mod pace;
 mod plan;
 mod process;
 mod quota;

@@ -21,6 +21,8 @@ pub(crate) struct Sockets {
     pub(crate) streams: HashMap<u32, mpsc::Sender<Vec<u8>>>,
     send: SendBatch,
     gathered: Gathered,
+    /// What is to leave by relay sockets, and its place in the batch that was received.
+    lined_up: Vec<(usize, Forward)>,
     /// Around a datagram that the host handed over.
     frame: Box<[u8]>,
     pub(crate) refused: u64,
@@ -67,6 +69,7 @@ impl Sockets {
             streams: HashMap::new(),
             send: SendBatch::new(BATCH),
             gathered: Gathered { bytes: Vec::with_capacity(BATCH * DATAGRAM_BYTES), list: Vec::with_capacity(BATCH) },
+            lined_up: Vec::with_capacity(BATCH),
             frame: vec![0; HEAD_ROOM + DATAGRAM_BYTES + TAIL_ROOM].into(),
             refused: 0,
             handed_over: 0,
@@ -101,24 +104,47 @@ impl Sockets {
         Some((*held, socket))
     }
 
-    pub(crate) fn forward(&mut self, forward: &Forward, datagram: &mut [u8], host: &mut dyn Host) {
-        let Some(bytes) = datagram.get_mut(forward.payload.clone()) else { return };
-        let Some(Some((_, socket))) = self.relays.get(forward.relay.index()) else { return };
-        if host.hand_over(socket.local_address(), forward.to, bytes) {
-            self.handed_over += 1;
+    /// Takes a client's message to its peer: at once if that is with the host, else with [`Self::send_lined_up`].
+    pub(crate) fn line_up(&mut self, place: usize, forward: Forward, datagram: &mut [u8], host: &mut dyn Host) {
+        if !self.hand_over(&forward, datagram, host) {
+            self.lined_up.push((place, forward));
+        }
+    }
+
+    /// Sends what was lined up; a run out of one relay to one peer leaves together.
+    pub(crate) fn send_lined_up(&mut self, batch: &ReceiveBatch) {
+        let Self { relays, lined_up, send, refused, .. } = self;
+        for run in lined_up.chunk_by(|(_, a), (_, b)| a.relay == b.relay && a.to == b.to && !a.dont_fragment) {
+            let Some((place, first)) = run.first() else { continue };
+            let Some(Some((_, socket))) = relays.get(first.relay.index()) else { continue };
+            if run.len() > 1 {
+                let bytes = |(place, forward): &(usize, Forward)| batch.part(*place, forward.payload.clone());
+                let each = run.iter().filter_map(bytes);
+                let datagrams = each.map(|bytes| Datagram { to: first.to, from: None, flow: 0, bytes });
+                *refused += socket.send(send, datagrams).refused as u64;
+            } else if let Some(bytes) = batch.part(*place, first.payload.clone()) {
+                *refused += u64::from(!send_single(socket, first, bytes));
+            }
+        }
+        lined_up.clear();
+    }
+
+    /// For a message that came by a stream.
+    pub(crate) fn forward(&mut self, forward: &Forward, message: &mut [u8], host: &mut dyn Host) {
+        if self.hand_over(forward, message, host) {
             return;
         }
-        if forward.dont_fragment {
-            let _ = socket.set_dont_fragment(true);
-        }
-        let once = || std::iter::once(Datagram { to: forward.to, from: None, flow: 0, bytes: &*bytes });
-        // An ICMP error that waits is told by the first send after it, which then has not been made.
-        if socket.send(&mut self.send, once()).refused > 0 {
-            self.refused += socket.send(&mut self.send, once()).refused as u64;
-        }
-        if forward.dont_fragment {
-            let _ = socket.set_dont_fragment(false);
-        }
+        let Some(Some((_, socket))) = self.relays.get(forward.relay.index()) else { return };
+        let Some(bytes) = message.get(forward.payload.clone()) else { return };
+        self.refused += u64::from(!send_single(socket, forward, bytes));
+    }
+
+    fn hand_over(&mut self, forward: &Forward, datagram: &mut [u8], host: &mut dyn Host) -> bool {
+        let Some(bytes) = datagram.get_mut(forward.payload.clone()) else { return false };
+        let Some(Some((_, socket))) = self.relays.get(forward.relay.index()) else { return false };
+        let is_taken = host.hand_over(socket.local_address(), forward.to, bytes);
+        self.handed_over += u64::from(is_taken);
+        is_taken
     }
 
     /// Takes a relay socket's datagrams to their client.
@@ -202,6 +228,19 @@ impl Sockets {
             }
         }
     }
+}
+
+/// `false`: refused.
+fn send_single(socket: &UdpSocket, forward: &Forward, bytes: &[u8]) -> bool {
+    if forward.dont_fragment {
+        let _ = socket.set_dont_fragment(true);
+    }
+    // An ICMP error that waits is told by the first send after it, which then has not been made.
+    let sent = socket.send_one(forward.to, bytes).or_else(|_| socket.send_one(forward.to, bytes));
+    if forward.dont_fragment {
+        let _ = socket.set_dont_fragment(false);
+    }
+    sent.is_ok()
 }
 
 fn datagram<'a>(path: &ClientPath, listener: &UdpSocket, bytes: &'a [u8]) -> Datagram<'a> {

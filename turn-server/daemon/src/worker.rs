@@ -1,4 +1,5 @@
 //! One relaying thread: waits, reads everything, lets the shard decide, sends. No lock, log or allocation per UDP packet.
+use crate::pace::Pace;
 use crate::sessions::Ask;
 use crate::sockets::{BATCH, DATAGRAM_BYTES, Sockets};
 use offhook_link::{Guest, Host, HostThread, NoHost, Stay};
@@ -18,7 +19,8 @@ use tokio::sync::mpsc;
 const ROUNDS: usize = 8;
 /// Tells relay sockets from listeners in a poller's token.
 const RELAY: u64 = 1 << 63;
-const RELAY_BUFFER_BYTES: usize = 256 << 10;
+/// With so many relay sockets ready, each has one datagram read, as most have no more; fewer are read by the batch.
+const MANY: usize = 4;
 /// Orders in a row, most of them messages of streams, before datagrams get their turn.
 const ORDERS_AT_ONCE: usize = 256;
 const STATS_EVERY: Duration = Duration::from_millis(100);
@@ -77,6 +79,7 @@ pub(crate) struct Worker {
     snapshot: SharedSnapshot,
     start: Instant,
     receive: ReceiveBatch,
+    pace: Pace,
     lost_news: u64,
     stats_due: Moment,
     clock_due: Moment,
@@ -114,6 +117,7 @@ impl Worker {
             snapshot,
             start,
             receive: ReceiveBatch::with_room(BATCH, DATAGRAM_BYTES, HEAD_ROOM, TAIL_ROOM),
+            pace: Pace::default(),
             lost_news: 0,
             stats_due: Moment(0),
             clock_due: Moment(0),
@@ -129,8 +133,16 @@ impl Worker {
             if let Some(host) = self.invited.take() {
                 return Some(host);
             }
-            let due = self.due_in();
+            let due = match self.pace.rest(self.now()) {
+                Some(rest) => {
+                    std::thread::sleep(rest);
+                    Duration::ZERO
+                }
+                None => self.due_in(),
+            };
             let _ = self.poller.wait(Some(due), &mut self.ready);
+            let counters = self.shard.counters();
+            self.pace.begin(self.now(), counters.up_packets + counters.down_packets);
             self.work_ready(&mut NoHost);
         }
         None
@@ -146,10 +158,18 @@ impl Worker {
         if self.ready.woken() {
             self.obey(host);
         }
-        for index in 0..self.ready.tokens().len() {
+        let count = self.ready.tokens().len();
+        let limit = if count < MANY { BATCH } else { 1 };
+        for index in 0..count {
             match self.ready.tokens().get(index) {
                 Some(token) if token & RELAY == 0 => self.read_listener(*token as usize, host),
-                Some(token) => self.read_relay(Key::from_bits(token & !RELAY)),
+                Some(token) => {
+                    let key = Key::from_bits(token & !RELAY);
+                    if self.ready.has_error(index) {
+                        self.read_errors(key);
+                    }
+                    self.read_relay(now, key, limit);
+                }
                 None => {}
             }
         }
@@ -228,31 +248,38 @@ impl Worker {
             let bound = listener.local_address();
             let Ok(count) = listener.receive(&mut self.receive) else { return };
             let now = self.now();
-            for datagram in self.receive.datagrams() {
+            for (place, datagram) in self.receive.datagrams().enumerate() {
                 if datagram.truncated {
                     continue;
                 }
                 let server = SocketAddr::new(datagram.local.unwrap_or(bound.ip()), bound.port());
                 let path = ClientPath { client: datagram.from, server, via: Via::Udp(index as u16) };
                 if let Some(forward) = self.shard.handle_input(now, &path, datagram.data) {
-                    self.sockets.forward(&forward, datagram.data, host);
+                    self.sockets.line_up(place, forward, datagram.data, host);
                 }
             }
+            self.sockets.send_lined_up(&self.receive);
             self.settle(now);
-            if count < self.receive.capacity() {
+            if count < self.receive.capacity() || host.is_full() {
                 return;
             }
         }
     }
 
-    fn read_relay(&mut self, key: RelayKey) {
+    fn read_errors(&mut self, key: RelayKey) {
         let now = self.now();
         let Some((key, relay)) = self.sockets.relay(key) else { return };
         while let Some(error) = relay.take_error() {
             let told = IcmpError { kind: error.kind, code: error.code, data: error.data };
             self.shard.handle_icmp(now, key, error.peer, told);
         }
-        if relay.receive(&mut self.receive).is_ok() {
+        self.settle(now);
+    }
+
+    fn read_relay(&mut self, now: Moment, key: RelayKey, limit: usize) {
+        let Some((key, relay)) = self.sockets.relay(key) else { return };
+        self.receive.clear();
+        if relay.receive_more(&mut self.receive, limit).is_ok() {
             self.sockets.deliver(now, &mut self.shard, key, &mut self.receive);
         }
         self.settle(now);
@@ -275,6 +302,8 @@ impl Worker {
                     // Without its queue the connection's task ends.
                     self.sockets.streams.remove(&id);
                 }
+                // Waking the log's thread costs as much as the allocation.
+                Output::Started(_) if !tracing::enabled!(tracing::Level::DEBUG) => {}
                 news => {
                     if self.news.try_send(news).is_err() {
                         self.lost_news += 1;
@@ -289,12 +318,9 @@ impl Worker {
     }
 
     fn open_relay(&mut self, key: RelayKey, local: SocketAddr) -> bool {
-        let options = UdpOptions {
-            receive_buffer_bytes: RELAY_BUFFER_BYTES,
-            send_buffer_bytes: RELAY_BUFFER_BYTES,
-            keep_errors: true,
-            ..UdpOptions::default()
-        };
+        // The system's buffers hold seconds of a call: asking for others is two calls more for every allocation.
+        let options =
+            UdpOptions { receive_buffer_bytes: 0, send_buffer_bytes: 0, keep_errors: true, ..UdpOptions::default() };
         let Ok(socket) = UdpSocket::bind(local, options) else { return false };
         if self.poller.add(&socket, key.to_bits() | RELAY).is_err() {
             return false;

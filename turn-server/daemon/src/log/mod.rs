@@ -93,10 +93,12 @@ impl Write for Line {
 /// Writes what the threads tell.
 pub(crate) fn write(output: &Output) {
     match output {
-        Output::Started(started) => {
-            let relayed = started.relayed.into_iter().flatten().map(|address| address.to_string()).collect::<Vec<_>>();
-            tracing::debug!(user = ?started.user, client = %shown(started.path.client), ?relayed, "allocation begins");
-        }
+        Output::Started(started) => tracing::debug!(
+            user = ?started.user,
+            client = %shown(started.path.client),
+            relayed = ?started.relayed.into_iter().flatten().collect::<Vec<_>>(),
+            "allocation begins"
+        ),
         Output::Ended(ended) => tracing::info!(
             user = ?ended.user,
             client = %shown(ended.path.client),
