@@ -127,7 +127,8 @@ impl Shard {
         };
         // 5. The integrity.
         let seal = |key| if request.has_integrity_sha256() { Seal::Sha256(key) } else { Seal::Sha1(key) };
-        if let Some((user, key)) = owner.and_then(|owner| self.known_key(owner, name, algorithm))
+        if users.is_rest_name(name)
+            && let Some((user, key)) = owner.and_then(|owner| self.known_key(owner, name, algorithm))
             && opens(request, &key)
         {
             return Ok(Login { user, seal: seal(key) });
@@ -139,7 +140,7 @@ impl Shard {
     }
 
     /// The key of the allocation that stands on the request's path: it outlives the expiry of REST credentials, which
-    /// open sessions and do not end them.
+    /// open sessions and do not end them. Static users are asked for their password as it is now.
     fn known_key(&self, owner: AllocationKey, name: &str, algorithm: Algorithm) -> Option<(Arc<str>, Key)> {
         let allocation = self.allocations.get(owner)?;
         match &allocation.seal {

@@ -220,6 +220,11 @@ impl Users {
         Ok(self.rest_secrets.iter().map(|secret| key(&credentials::password(secret, name))).find(opens))
     }
 
+    /// Whether the name bears a time, by which its credentials end.
+    pub(crate) fn is_rest_name(&self, name: &str) -> bool {
+        !self.statics.contains_key(name) && self.expiry(name).is_some()
+    }
+
     /// The time before the separator, behind it, or alone (as coturn reads it).
     fn expiry(&self, name: &str) -> Option<u64> {
         let (first, second) = name.split_once(self.separator).map_or((name, None), |(a, b)| (a, Some(b)));

@@ -110,6 +110,25 @@ fn rest_credentials_of_either_secret_open_until_their_hour_and_sessions_outlive_
     Client::rest("5.5.5.5:7", UNIX_S + 900, "carol", b"south").allocated(&mut s);
 }
 
+/// Unlike REST credentials, which end by themselves, a static user is there until he is taken away.
+#[test]
+fn a_static_user_who_was_taken_away_refreshes_nothing_and_a_changed_password_counts_at_once() {
+    let mut s = Stage::new();
+    let (mut alice, mut bob) = (Client::alice(), Client::new("5.5.5.5:2", "bob", "open"));
+    alice.allocated(&mut s);
+    bob.allocated(&mut s);
+    s.reload(|settings| {
+        settings.users = Users::new(REALM);
+        settings.users.add("bob", UserSecret::Password("changed".into())).add_rest_secret(b"north");
+    });
+    assert_eq!((alice.refresh(&mut s, 600).code(), alice.permit(&mut s, at(PEER))), (401, 401));
+    assert_eq!(bob.refresh(&mut s, 600).code(), 401);
+    bob.password = "changed".into();
+    assert_eq!(bob.refresh(&mut s, 600).code(), 0);
+    s.advance(secs(601));
+    assert_eq!(s.ended.len(), 2);
+}
+
 #[test]
 fn another_valid_user_on_the_same_5_tuple_is_441() {
     let mut s = Stage::new();
