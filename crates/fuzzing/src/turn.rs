@@ -39,6 +39,8 @@ struct World {
     shard: Shard,
     now: Moment,
     relays: Vec<RelayKey>,
+    /// Asked for and not yet bound; `true` once they are not wanted any more.
+    late: Vec<(RelayKey, bool)>,
 }
 
 /// Each step is an operation, a length and so many bytes.
@@ -82,7 +84,7 @@ impl World {
             allocations_max: 8,
             quota: Box::new(Book(RefCell::default())),
         });
-        Self { shard, now: Moment(1 << 40), relays: Vec::new() }
+        Self { shard, now: Moment(1 << 40), relays: Vec::new(), late: Vec::new() }
     }
 
     fn path(which: u8) -> ClientPath {
@@ -110,6 +112,7 @@ impl World {
             }
             6 => self.shard.handle_command(self.now, Command::ClientClosed { path }),
             _ => {
+                self.open_late();
                 if let (Some(relay), Some([kind, code])) = (self.relays.first(), body.first_chunk()) {
                     let error = IcmpError { kind: *kind, code: *code, data: 0 };
                     self.shard.handle_icmp(self.now, *relay, "8.8.8.8:9".parse().unwrap(), error);
@@ -136,9 +139,20 @@ impl World {
         }
     }
 
+    /// A shell that takes its time with sockets.
+    fn open_late(&mut self) {
+        for (relay, unwanted) in std::mem::take(&mut self.late) {
+            if !unwanted {
+                self.relays.push(relay);
+            }
+            self.shard.handle_command(self.now, Command::RelayOpened { relay });
+        }
+    }
+
     fn drain(&mut self) {
         while let Some(output) = self.shard.poll_output() {
             match output {
+                Output::OpenRelay { relay, .. } if relay.to_bits() % 5 == 2 => self.late.push((relay, false)),
                 Output::OpenRelay { relay, .. } => {
                     // Every fourth is somebody else's.
                     let opened = relay.to_bits() % 4 != 3;
@@ -148,7 +162,10 @@ impl World {
                     let command = if opened { Command::RelayOpened { relay } } else { Command::RelayFailed { relay } };
                     self.shard.handle_command(self.now, command);
                 }
-                Output::CloseRelay { relay } => self.relays.retain(|open| *open != relay),
+                Output::CloseRelay { relay } => {
+                    self.relays.retain(|open| *open != relay);
+                    self.late.iter_mut().filter(|(late, _)| *late == relay).for_each(|(_, unwanted)| *unwanted = true);
+                }
                 _ => {}
             }
         }
@@ -156,7 +173,8 @@ impl World {
             assert!(Message::parse(transmit.bytes).is_ok());
         }
         self.shard.clear_transmits();
-        assert_eq!(self.shard.gauges().relays, self.relays.len());
+        let wanted = self.late.iter().filter(|(_, unwanted)| !unwanted).count();
+        assert_eq!(self.shard.gauges().relays, self.relays.len() + wanted);
     }
 
     /// Whatever happened, the end leaves nothing.
