@@ -7,7 +7,7 @@ use sqlx::{ConnectOptions, Connection as _, PgConnection, SqliteConnection};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// A database that takes longer counts as away.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -83,6 +83,19 @@ impl Source {
             from_words(text)?
         };
         Ok(Self::Postgres(Box::new(to)))
+    }
+
+    /// What is another after each write, as far as a file shows it: when it and its write-ahead log were written, and how
+    /// long they are.
+    pub(super) fn stamp(&self) -> Option<[Option<(SystemTime, u64)>; 2]> {
+        let Self::Sqlite(path) = self else { return None };
+        let of = |path: &Path| {
+            let found = std::fs::metadata(path).ok()?;
+            Some((found.modified().ok()?, found.len()))
+        };
+        let mut log = path.clone().into_os_string();
+        log.push("-wal");
+        Some([of(path), of(Path::new(&log))])
     }
 
     pub(super) async fn within<T>(

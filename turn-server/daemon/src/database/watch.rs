@@ -11,6 +11,9 @@ const GAP: Duration = Duration::from_millis(500);
 const REST: u32 = 20;
 const REST_MAX: Duration = Duration::from_secs(30);
 
+/// A file that shows no write is read again all the same: two writes may fall into one tick of its clock.
+const SURELY_EVERY: Duration = Duration::from_secs(60);
+
 /// Told by whoever sees a failed login: the user may have come since.
 #[derive(Clone, Default)]
 pub(crate) struct Poke(Arc<Notify>);
@@ -45,11 +48,18 @@ async fn watch(plan: DatabasePlan, known: Option<Rows>, poke: Poke, changes: mps
     let mut is_away = known.is_none();
     let mut known = known.unwrap_or_default();
     let mut rest = GAP;
+    let mut seen = None;
     loop {
         sleep(rest).await;
         let _ = timeout(EVERY, poke.0.notified()).await;
         let began = Instant::now();
+        // Taken before the reading: what is written meanwhile is another stamp.
+        let stamp = plan.source.stamp();
+        if stamp.is_some() && seen.is_some_and(|(last, at)| last == stamp && began.duration_since(at) < SURELY_EVERY) {
+            continue;
+        }
         let read = plan.read().await;
+        seen = read.is_ok().then_some((stamp, began));
         // Who is away is asked again soon: waiting costs nothing.
         rest = if read.is_ok() { (began.elapsed() * REST).clamp(GAP, REST_MAX) } else { GAP };
         match read {

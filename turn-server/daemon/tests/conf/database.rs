@@ -176,7 +176,9 @@ fn a_database_that_is_locked_delays_nobody() {
     let daemon = on_sqlite("userdb", "lt-cred-mech\n");
     let mut alice = Client::udp(daemon.at(), "alice", "sesame");
     assert_eq!(alice.allocate().code(), 0);
-    let mut holder = Command::new("sqlite3").arg(daemon.place.path("turndb")).stdin(Stdio::piped()).spawn().unwrap();
+    let mut holder = Command::new("sqlite3");
+    let mut holder =
+        holder.arg(daemon.place.path("turndb")).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     let mut hand = holder.stdin.take().unwrap();
     writeln!(hand, "PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; CREATE TABLE held (x);").unwrap();
     until("it is locked", || {
