@@ -5,6 +5,7 @@ use offhook_runtime::Metrics;
 use offhook_turn_core::{Counters, Gauges};
 
 type Of = fn(&Counters) -> u64;
+type GaugeOf = fn(&Gauges) -> usize;
 
 /// As `turnserver --prometheus` calls them.
 const COTURN: [(&str, &str, Of); 13] = [
@@ -23,7 +24,7 @@ const COTURN: [(&str, &str, Of); 13] = [
     ("turn_unauthenticated_401_ratelimited", "Refused logins that were not answered.", |c| c.refusals_throttled),
 ];
 
-const GAUGES: [(&str, &str, fn(&Gauges) -> usize); 2] = [
+const GAUGES: [(&str, &str, GaugeOf); 2] = [
     ("turn_relays", "Relay sockets.", |g| g.relays),
     ("turn_reservations", "Relay ports kept for somebody.", |g| g.reservations),
 ];
