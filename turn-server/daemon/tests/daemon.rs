@@ -1,7 +1,8 @@
 //! The TURN server among the other daemons, on the in-process bus: whom it may relay to, what it tells, whom it ends.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use offhook_bus::{Bus, Presence, Target, wall_now};
+use offhook_bus::{Bus, BusCut, Presence, Target, wall_now};
+use offhook_contract::node::PRESENCE_TTL_MS;
 use offhook_contract::turn::{ListTurnSessions, RevokeTurnUser, TurnSessions, TurnTransport};
 use offhook_contract::{BootId, Context, DaemonKind, NodeId, NodeRow, NodeState, UnixMs};
 use offhook_link::TapForm;
@@ -21,6 +22,7 @@ const CHANNEL: u16 = 0x4001;
 /// One TURN server and the bus around it.
 struct Stage {
     bus: Bus,
+    cut: BusCut,
     switch: LifecycleSwitch,
     metrics: Metrics,
     address: SocketAddr,
@@ -51,7 +53,8 @@ fn deps(bus: &Bus, switch: &LifecycleSwitch, metrics: &Metrics, folder: &tempfil
 impl Stage {
     async fn with(text: &str) -> Self {
         offhook_runtime::install_crypto_provider();
-        let (bus, folder, metrics) = (Bus::in_process("test").unwrap(), tempfile::tempdir().unwrap(), Metrics::new());
+        let (bus, cut) = Bus::in_process_with_cut("test").unwrap();
+        let (folder, metrics) = (tempfile::tempdir().unwrap(), Metrics::new());
         let file = file(text, &folder);
         let config = TurnConfig::read(&file).unwrap();
         let switch = LifecycleSwitch::new(file);
@@ -61,7 +64,7 @@ impl Stage {
         let address = daemon.addresses()[0];
         let run = tokio::spawn(async move { daemon.run().await.unwrap() });
         tokio::time::timeout(PATIENCE, lifecycle.ready()).await.unwrap();
-        Self { bus, switch, metrics, address, run, folder }
+        Self { bus, cut, switch, metrics, address, run, folder }
     }
 
     fn secret(&self) -> String {
@@ -209,6 +212,23 @@ async fn a_drained_server_lets_sessions_end_takes_no_new_ones_and_frees_its_port
     tokio::time::timeout(PATIENCE, stage.run).await.unwrap().unwrap();
     UdpSocket::bind(stage.address).unwrap();
     assert!(stage.bus.nodes_of(DaemonKind::Turn).all().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_bus_it_relays_to_the_sfus_that_it_knew_for_longer_than_they_would_live() {
+    let stage = Stage::with("").await;
+    let media = sfu();
+    let (_row, _presence) = stage.announce_sfu(media);
+    let mut client = stage.allocated("alice");
+    until("the media port stays closed", || client.bind(CHANNEL, media).is_ok()).await;
+    stage.cut.disconnect();
+    tokio::time::sleep(Duration::from_millis(PRESENCE_TTL_MS + 500)).await;
+    assert_eq!(echo(&client), b"HELLO");
+    let mut late = stage.allocated("bob");
+    late.bind(CHANNEL, media).unwrap();
+    stage.cut.reconnect();
+    stage.own_row("itself", |row| row.state == NodeState::Ready).await;
+    assert_eq!(echo(&late), b"HELLO");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
