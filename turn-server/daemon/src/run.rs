@@ -215,9 +215,10 @@ async fn obey(running: &mut Running, signals: Signals, invocation: &Invocation) 
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
             _ = user1.recv() => {
-                tracing::info!(allocations = running.server.allocations(), "draining: new allocations are refused");
                 draining = true;
+                // Said when it is so: who reads the line and tries is refused.
                 running.server.drain().await;
+                tracing::info!(allocations = running.server.allocations(), "draining: new allocations are refused");
             }
             _ = hang_up.recv() => {
                 running.reload(invocation).await;

@@ -12,7 +12,9 @@ fn users_ranges_quotas_and_lifetimes_change_while_it_runs() {
         "lt-cred-mech\nuser=bob:open\ndenied-peer-ip=9.9.9.0-9.9.9.255\nuser-quota=1\nmax-allocate-lifetime=700\nfingerprint\n",
     );
     daemon.wait_for("configuration read again");
+    // Who is no user any more keeps nothing alive.
     assert_eq!(Client::udp(daemon.at(), "alice", "sesame").allocate().code(), 401);
+    assert_eq!(alice.permit("9.9.9.1:1".parse().unwrap()), 401);
     let mut bob = Client::udp(daemon.at(), "bob", "open");
     let answer = bob.allocate_with(|builder| {
         builder.lifetime_s(3_000);
@@ -20,8 +22,10 @@ fn users_ranges_quotas_and_lifetimes_change_while_it_runs() {
     assert_eq!((answer.code(), answer.lifetime()), (0, 700));
     assert!(answer.has(offhook_wire_stun::AttributeType::FINGERPRINT));
     assert_eq!(Client::udp(daemon.at(), "bob", "open").allocate().code(), 486);
-    // Who was in stays in, under the new ranges.
-    assert_eq!(alice.permit("9.9.9.2:1".parse().unwrap()), 403);
+    // Who is one stays in, under the new ranges.
+    daemon.reload(&format!("{ALICE}user=bob:open\ndenied-peer-ip=9.9.7.0-9.9.7.255\n"));
+    daemon.wait_for("configuration read again");
+    assert_eq!(["9.9.7.1:1", "9.9.9.1:1"].map(|peer| bob.permit(peer.parse().unwrap())), [403, 0]);
 }
 
 #[test]
