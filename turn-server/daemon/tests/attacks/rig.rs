@@ -12,6 +12,8 @@ pub struct Daemon {
     metrics: u16,
     lines: Receiver<String>,
     _folder: tempfile::TempDir,
+    /// Kept, so that no client of these tests comes from the number of a socket of the server: it would be taken for it.
+    _held: UdpSocket,
 }
 
 /// A port that nobody has now, by UDP and TCP.
@@ -50,7 +52,9 @@ impl Daemon {
                 }
             }
         });
-        let daemon = Self { child, address: ([127, 0, 0, 1], port).into(), metrics, lines, _folder: folder };
+        let address = ([127, 0, 0, 1], port).into();
+        let held = UdpSocket::bind(("127.0.0.1", metrics)).unwrap();
+        let daemon = Self { child, address, metrics, lines, _folder: folder, _held: held };
         daemon.wait_for("listening by TCP and TLS");
         daemon
     }
