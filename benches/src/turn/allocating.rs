@@ -8,7 +8,7 @@ use std::time::Duration;
 
 const ALLOCATIONS: usize = 10_000;
 /// Come and gone before anything is measured: code is in memory, tables have their first size.
-const WARM_UP: usize = 500;
+const WARM_UP: usize = 2_000;
 const ROUNDS: usize = 3;
 /// For memory to go back.
 const SETTLES: Duration = Duration::from_millis(1_500);

@@ -15,7 +15,7 @@ const WINDOW_OF_ONE: u64 = 128;
 const BURST: usize = 16;
 /// Nothing has arrived for so long: what was on its way is lost.
 const LOST_AFTER: Duration = Duration::from_millis(5);
-const GRACE: Duration = Duration::from_millis(50);
+const GRACE: Duration = Duration::from_millis(200);
 /// A paced generator looks at its sockets so often; looking is felt by the server, whose packets meet a held lock.
 const LOOK_EVERY: Duration = Duration::from_micros(200);
 /// Further behind than this, a paced generator lets packets fall out instead of making up for them in a burst.
