@@ -3,6 +3,7 @@ use crate::clock::MediaClock;
 use crate::config::SfuConfig;
 use crate::dtls::{Certificate, DtlsServers};
 use crate::engine::{Engine, Parts};
+use crate::media::MediaThread;
 use crate::metrics::Exported;
 use crate::news::{FactWriter, publish, tell};
 use crate::outputs::OutputReceiver;
@@ -119,6 +120,9 @@ impl Daemon for SfuDaemon {
                     let load = u32::try_from(engine.load()).unwrap_or(u32::MAX);
                     row.send_if_modified(|row| std::mem::replace(&mut row.load, load) != load);
                     metrics.update(&engine, outbox.pending());
+                    if engine.threads().iter().any(MediaThread::is_lost) {
+                        return Err(RunError::new("forward", "a media thread is gone"));
+                    }
                     if draining && load == 0 {
                         break;
                     }

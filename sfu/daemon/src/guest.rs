@@ -1,8 +1,8 @@
 //! A TURN server's relaying thread under this media thread's roof: what a browser sends us through it, and what we send
 //! back, is handed over by a call.
 use crate::clock::MediaClock;
-use crate::media::FLUSH_AT;
-use offhook_link::{Host, Lodging, Stay};
+use crate::media::{DATAGRAM_BYTES, FLUSH_AT};
+use offhook_link::{Guest, Host, Lodging, Stay};
 use offhook_net::Poller;
 use offhook_sfu_core::Shard;
 use std::net::{IpAddr, SocketAddr};
@@ -19,6 +19,7 @@ pub(crate) struct GuestRoom {
     lodging: Option<Lodging>,
     /// Our sockets' addresses as the host itself knows them.
     own: Vec<SocketAddr>,
+    failures: u64,
 }
 
 impl GuestRoom {
@@ -28,46 +29,62 @@ impl GuestRoom {
             let names = if bound.ip().is_unspecified() { locals.to_vec() } else { vec![bound.ip()] };
             names.into_iter().filter(|ip| ip.is_ipv4() == bound.is_ipv4()).map(|ip| SocketAddr::new(ip, bound.port()))
         });
-        Self { own: own.collect(), door, lodging: None }
+        Self { own: own.collect(), door, lodging: None, failures: 0 }
     }
 
     /// Lets in who waits at the door. There is room for one; whoever comes next finds it taken and goes home.
     pub(crate) fn open_door(&mut self, poller: &Poller) {
         while let Ok(mut lodging) = self.door.try_recv() {
-            if self.lodging.is_some() {
-                continue;
-            }
-            let moved_in = lodging.guest().is_some_and(|guest| poller.add(&guest.wakes(), GUEST).is_ok());
-            if moved_in {
+            let is_free = self.lodging.is_none();
+            if is_free && lodging.guest().is_some_and(|guest| poller.add(&guest.wakes(), GUEST).is_ok()) {
                 tracing::debug!("a relaying thread moved in");
                 self.lodging = Some(lodging);
+            } else {
+                tracing::warn!("a relaying thread found no room here: what it relays to this SFU takes the sockets");
             }
         }
     }
 
     pub(crate) fn due_in(&mut self) -> Option<Duration> {
-        Some(self.guest()?.due_in())
+        self.guarded(|guest| guest.due_in())
     }
 
-    pub(crate) fn guest(&mut self) -> Option<&mut (dyn offhook_link::Guest + 'static)> {
-        self.lodging.as_mut()?.guest()
+    /// Gives the guest what is for one of its addresses.
+    pub(crate) fn hand_over(&mut self, from: SocketAddr, to: SocketAddr, datagram: &[u8]) -> bool {
+        self.guarded(|guest| guest.hand_over(from, to, datagram)).unwrap_or(false)
     }
 
-    /// Has the guest do what is ready and due; `false` when it failed, which ends its stay.
-    pub(crate) fn work(&mut self, poller: &Poller, shard: &mut Shard, clock: MediaClock) -> bool {
-        let Some(guest) = self.lodging.as_mut().and_then(Lodging::guest) else { return true };
-        let mut host = MediaHost { shard, own: &self.own, clock };
-        let outcome = catch_unwind(AssertUnwindSafe(|| guest.work(&mut host)));
-        if outcome.as_ref().is_ok_and(|stay| *stay == Stay::On) {
-            return true;
+    pub(crate) fn flush(&mut self) {
+        self.guarded(|guest| guest.flush());
+    }
+
+    /// Guests that failed and are gone.
+    pub(crate) fn take_failures(&mut self) -> u64 {
+        std::mem::take(&mut self.failures)
+    }
+
+    /// A guest that panics ends its own stay, and not the host.
+    fn guarded<T>(&mut self, ask: impl FnOnce(&mut (dyn Guest + 'static)) -> T) -> Option<T> {
+        let guest = self.lodging.as_mut()?.guest()?;
+        let answer = catch_unwind(AssertUnwindSafe(|| ask(guest))).ok();
+        if answer.is_none()
+            && let Some(failed) = self.lodging.take()
+        {
+            // Its descriptor closes with it, and leaves the poller by that.
+            failed.bury();
+            self.failures += 1;
         }
-        let _ = poller.remove(&guest.wakes());
-        match (outcome, self.lodging.take()) {
-            (Err(_), Some(failed)) => {
-                failed.bury();
-                false
-            }
-            _ => true,
+        answer
+    }
+
+    /// Has the guest do what is ready and due.
+    pub(crate) fn work(&mut self, poller: &Poller, shard: &mut Shard, clock: MediaClock) {
+        let own = std::mem::take(&mut self.own);
+        let mut host = MediaHost { shard, own: &own, clock };
+        let outcome = self.guarded(|guest| guest.work(&mut host));
+        self.own = own;
+        if outcome == Some(Stay::Over) {
+            self.close(poller);
         }
     }
 
@@ -91,8 +108,13 @@ impl Host for MediaHost<'_> {
         if !self.own.contains(&to) {
             return false;
         }
-        let now = self.clock.now();
         let shard = &mut *self.shard;
+        // No more than a socket would have let in.
+        if datagram.len() > DATAGRAM_BYTES {
+            shard.count_truncated();
+            return true;
+        }
+        let now = self.clock.now();
         if catch_unwind(AssertUnwindSafe(|| shard.handle_input(now, from, Some(to.ip()), datagram))).is_err() {
             shard.quarantine(now, from, datagram);
         }

@@ -4,7 +4,7 @@ use crate::guest::{GUEST, GuestRoom};
 use crate::outputs::OutputSender;
 use crate::stats::{SharedStats, Snapshot, SocketCounts};
 use offhook_contract::{HangupCause, RequestError};
-use offhook_link::{Guest, HostThread};
+use offhook_link::HostThread;
 use offhook_net::{BindError, Datagram, Poller, Ready, ReceiveBatch, SendBatch, UdpOptions, UdpSocket, Waker};
 use offhook_sfu_core::{Command, CommandError, MediaNs, Output, Reply, Shard, ShardOptions, Transmit};
 use std::net::{IpAddr, SocketAddr};
@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 const COMMANDS: usize = 1024;
 /// Datagrams of one system call, and their longest.
 const BATCH: usize = 64;
-const DATAGRAM_BYTES: usize = 1_600;
+pub(crate) const DATAGRAM_BYTES: usize = 1_600;
 /// Reads in a row from one socket before the timers get their turn.
 const ROUNDS: usize = 8;
 /// Sends when so many datagrams wait, even in the middle of a batch.
@@ -116,6 +116,11 @@ impl MediaThread {
         Ok(Self { orders, waker, addresses, stats, host, thread: Some(thread) })
     }
 
+    /// It ended by itself, which it never should.
+    pub fn is_lost(&self) -> bool {
+        self.thread.as_ref().is_none_or(std::thread::JoinHandle::is_finished)
+    }
+
     /// Has the shard carry a command out.
     pub async fn ask(&self, command: Command) -> Result<Reply, AskError> {
         let (reply, answer) = oneshot::channel();
@@ -174,10 +179,8 @@ impl Worker {
                     socket => self.read(socket as usize),
                 }
             }
-            if (guest_is_ready || self.guests.due_in().is_some_and(|due| due.is_zero()))
-                && !self.guests.work(&self.poller, &mut self.shard, self.clock)
-            {
-                self.shard.counters_mut().panics += 1;
+            if guest_is_ready || self.guests.due_in().is_some_and(|due| due.is_zero()) {
+                self.guests.work(&self.poller, &mut self.shard, self.clock);
             }
             let now = self.clock.now();
             if self.shard.poll_timeout().is_some_and(|due| due <= now) {
@@ -188,6 +191,7 @@ impl Worker {
                 }
             }
             self.flush();
+            self.shard.counters_mut().panics += self.guests.take_failures();
             self.tell();
             self.publish(now);
         }
@@ -247,7 +251,7 @@ impl Worker {
                     shard.quarantine(now, from, data);
                 }
                 if shard.transmits().len() >= FLUSH_AT {
-                    flush(shard, &self.sockets, self.guests.guest(), &mut self.send, &mut self.counts);
+                    flush(shard, &self.sockets, &mut self.guests, &mut self.send, &mut self.counts);
                 }
             }
             if count < self.receive.capacity() {
@@ -257,7 +261,7 @@ impl Worker {
     }
 
     fn flush(&mut self) {
-        flush(&mut self.shard, &self.sockets, self.guests.guest(), &mut self.send, &mut self.counts);
+        flush(&mut self.shard, &self.sockets, &mut self.guests, &mut self.send, &mut self.counts);
     }
 
     fn tell(&mut self) {
@@ -302,7 +306,7 @@ impl Worker {
 fn flush(
     shard: &mut Shard,
     sockets: &[UdpSocket],
-    mut guest: Option<&mut (dyn Guest + 'static)>,
+    guests: &mut GuestRoom,
     batch: &mut SendBatch,
     counts: &mut SocketCounts,
 ) {
@@ -312,7 +316,7 @@ fn flush(
     let mut goes_out = |socket: &UdpSocket, transmit: &Transmit<'_>| {
         let bound = socket.local_address();
         let from = SocketAddr::new(transmit.path.local.unwrap_or(bound.ip()), bound.port());
-        guest.as_mut().is_none_or(|guest| !guest.hand_over(from, transmit.path.remote, transmit.bytes))
+        !guests.hand_over(from, transmit.path.remote, transmit.bytes)
     };
     match sockets {
         [socket] => send(socket, batch, counts, shard.transmits().filter(|transmit| goes_out(socket, transmit))),
@@ -325,9 +329,7 @@ fn flush(
         }
     }
     shard.clear_transmits();
-    if let Some(guest) = guest {
-        guest.flush();
-    }
+    guests.flush();
 }
 
 fn send<'a>(
