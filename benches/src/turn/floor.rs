@@ -206,13 +206,13 @@ impl Loop {
             {
                 run += 1;
             }
-            self.to_peer(self.relays[place], at, run);
+            self.send_run(self.relays[place], at, run);
             at += run;
         }
         count as u64
     }
 
-    fn to_peer(&mut self, relay: RawFd, at: usize, run: usize) {
+    fn send_run(&mut self, relay: RawFd, at: usize, run: usize) {
         let base = self.storage.as_mut_ptr();
         let length = self.lengths[at] - HEADER;
         for (place, vector) in self.vectors.iter_mut().take(run).enumerate() {
