@@ -354,6 +354,19 @@ fn an_sfus_media_port_is_reached_by_its_local_address_and_nothing_beside_it() {
     assert_eq!(message[0], 0x41);
 }
 
+/// An SFU announces what it is bound to beside its public address: as itself, wherever that stands in the list.
+#[test]
+fn what_an_sfu_behind_nat_sends_back_carries_its_public_address() {
+    let mapped = MediaPeer { announced: at("5.5.5.5:7882"), local: at("10.0.0.5:7882") };
+    let itself = MediaPeer { announced: at("10.0.0.5:7882"), local: at("10.0.0.5:7882") };
+    for media in [[itself, mapped], [mapped, itself]] {
+        let mut row = Row::new(|policy| policy.media = media.to_vec());
+        assert_eq!(row.reaches(at("5.5.5.5:7882")), at("10.0.0.5:7882"));
+        let back = row.stage.peer_sends(row.relays[0], at("10.0.0.5:7882"), b"x");
+        assert!(back.is_some(), "{media:?}");
+    }
+}
+
 #[test]
 fn two_clients_of_one_server_behind_nat_reach_each_others_relays_only() {
     let mut row = Row::new(|policy| {

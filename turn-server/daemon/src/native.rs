@@ -165,6 +165,10 @@ impl TurnConfig {
             let local = SocketAddr::new(own.map_or(announced.ip(), |own| own.local), announced.port());
             media.push(MediaPeer { announced, local });
         }
+        // An SFU lists what it announces and what it is bound to: behind our NAT both are one port, with one name.
+        let mapped: Vec<SocketAddr> =
+            media.iter().filter(|peer| peer.announced != peer.local).map(|peer| peer.local).collect();
+        media.retain(|peer| peer.announced != peer.local || !mapped.contains(&peer.local));
         if media.len() > MEDIA_MAX {
             tracing::warn!(left_out = media.len() - MEDIA_MAX, "more media ports of SFUs than can be looked through");
             media.truncate(MEDIA_MAX);
@@ -287,6 +291,18 @@ mod tests {
         let local = |media: &[MediaPeer]| media.iter().map(|peer| peer.local.to_string()).collect::<Vec<_>>();
         assert_eq!(local(&config.media(&rows, false)), ["10.0.0.7:1", "10.0.0.5:7882", "203.0.113.7:2"]);
         assert!(local(&config.media(&rows, true)).contains(&"127.0.0.1:7882".to_owned()));
+    }
+
+    /// As `Engine::media_addresses` lists them: announced and bound, sorted.
+    #[test]
+    fn the_bound_address_of_an_sfu_behind_our_nat_is_no_second_name_of_its_port() {
+        let config = config(OPEN).unwrap();
+        let expected =
+            MediaPeer { announced: "198.51.100.5:7882".parse().unwrap(), local: "10.0.0.5:7882".parse().unwrap() };
+        for neighbours in [false, true] {
+            let media = config.media(&[sfu(&["10.0.0.5:7882", "198.51.100.5:7882"])], neighbours);
+            assert_eq!(media, [expected]);
+        }
     }
 
     #[test]

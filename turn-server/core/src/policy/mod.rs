@@ -198,8 +198,10 @@ impl PeerPolicy {
 
     /// What clients call an address from which a packet came.
     pub(crate) fn announced(&self, from: SocketAddr) -> SocketAddr {
-        if let Some(media) = self.media.iter().find(|media| media.local == from) {
-            return media.announced;
+        let mut media = self.media.iter().filter(|media| media.local == from).map(|media| media.announced);
+        if let Some(first) = media.next() {
+            // The name outside wins over the port's own: that is what clients ask for.
+            return if first == from { media.find(|announced| *announced != from).unwrap_or(first) } else { first };
         }
         match self.mapped.iter().find(|mapped| mapped.local == from.ip()) {
             Some(mapped) if self.relay_ports.contains(&from.port()) => SocketAddr::new(mapped.announced, from.port()),
