@@ -32,6 +32,9 @@ pub struct TurnSessions {
     /// The newest [`TURN_SESSIONS_MAX`] at most.
     pub sessions: Vec<TurnSession>,
     pub total: u32,
+    /// A relaying thread did not answer in time: there may be more, in the list and in the total.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub incomplete: bool,
 }
 
 /// One allocation.
@@ -70,6 +73,17 @@ pub struct RevokeTurnUser {
     pub credentials_until_ms: UnixMs,
 }
 turn_request!(RevokeTurnUser, "revoke_user", TurnRevoked);
+
+/// A [`RevokeTurnUsers`] names at most this many.
+pub const TURN_REVOKED_MAX: usize = 1_000;
+
+/// Takes credentials of many accounts back at once: sessions that logged in with them end, and they open no new ones. May
+/// be told again at any time, to one who may have missed it: what began under later credentials is not meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokeTurnUsers {
+    pub users: Vec<RevokeTurnUser>,
+}
+turn_request!(RevokeTurnUsers, "revoke_users", TurnRevoked);
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TurnRevoked {

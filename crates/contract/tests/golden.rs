@@ -271,9 +271,12 @@ fn turn_messages(golden: &mut Golden) {
         down: TurnCarried { packets: 2, bytes: 344 },
     };
     let list = ListTurnSessions { user: Some(user.into()) };
-    golden.request(&list, &TurnSessions { sessions: vec![session], total: 1 });
+    golden.request(&list, &TurnSessions { sessions: vec![session], total: 1, incomplete: false });
+    let some = TurnSessions { sessions: Vec::new(), total: 0, incomplete: true };
+    golden.check("turn.list_sessions.reply.incomplete", &some);
     let revoke = RevokeTurnUser { user: user.into(), credentials_until_ms: UnixMs(1_790_000_600_000) };
     golden.request(&revoke, &TurnRevoked { ended: 1 });
+    golden.request(&RevokeTurnUsers { users: vec![revoke] }, &TurnRevoked { ended: 2 });
 }
 
 fn events(golden: &mut Golden) {

@@ -133,7 +133,7 @@ impl Shard {
         {
             return Ok(Login { user, seal: seal(key) });
         }
-        match users.find_key(name, algorithm, self.unix_s(now), |key| opens(request, key))? {
+        match users.find_key(name, algorithm, self.unix_s(now), &self.revoked, |key| opens(request, key))? {
             Some(key) => Ok(Login { user: name.into(), seal: seal(key) }),
             None => Err(AuthError::Password),
         }

@@ -8,6 +8,7 @@ use crate::request::Refused;
 use crate::settings::Settings;
 use crate::users::UnknownUser;
 use offhook_shard::Moment;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,9 +36,13 @@ pub enum Command {
     },
     /// Running allocations go on, new ones are refused with 508.
     Drain,
-    /// Ends what a user has, under whichever credentials: a name as it logged in, or the account behind it.
+    /// Takes accounts' REST credentials back, each by a Unix time: those that end by then open nothing any more.
     Revoke {
-        user: Arc<str>,
+        /// All that are taken back now, as [`crate::Users::revoke`] has them.
+        refused: Arc<HashMap<Arc<str>, u64>>,
+        /// Whose sessions end, under whichever credentials of these: a name as it logged in, or the account behind it.
+        /// A name without a time ends, too.
+        ended: Arc<HashMap<Arc<str>, u64>>,
     },
     EndAll {
         cause: EndCause,
@@ -175,6 +180,8 @@ pub struct Session<'a> {
     pub user: &'a str,
     pub path: &'a ClientPath,
     pub relayed: [Option<SocketAddr>; 2],
+    /// Who stands behind the name.
+    pub account: &'a str,
     pub began: Moment,
     pub up: Carried,
     pub down: Carried,

@@ -34,6 +34,8 @@ pub(crate) enum Timer {
 
 pub struct Shard {
     pub(crate) settings: Arc<Settings>,
+    /// As the settings have it, or newer.
+    pub(crate) revoked: Arc<HashMap<Arc<str>, u64>>,
     pub(crate) addresses: Vec<RelayAddress>,
     pub(crate) ports: Vec<Ports>,
     pub(crate) allocations_max: usize,
@@ -99,6 +101,7 @@ impl Shard {
             draining: false,
             clock: (Moment::default(), 0),
             denials: [Denials::default(); Denial::CAUSES],
+            revoked: Arc::clone(options.settings.users.revoked()),
             settings: options.settings,
         }
     }
@@ -130,8 +133,7 @@ impl Shard {
             }
             Command::Reload { settings } => self.reload(now, settings),
             Command::Drain => self.draining = true,
-            Command::Revoke { user } => self
-                .end_where(now, EndCause::Revoked, |allocation| allocation.user == user || allocation.account == user),
+            Command::Revoke { refused, ended } => self.revoke(now, refused, &ended),
             Command::EndAll { cause } => self.end_where(now, cause, |_| true),
         }
     }
@@ -188,6 +190,7 @@ impl Shard {
     pub fn sessions(&self) -> impl Iterator<Item = Session<'_>> {
         self.allocations.iter().filter(|(_, allocation)| allocation.is_live()).map(|(_, allocation)| Session {
             user: &allocation.user,
+            account: &allocation.account,
             path: &allocation.path,
             relayed: self.relayed(allocation),
             began: allocation.began,
@@ -237,7 +240,21 @@ impl Shard {
             allocation.channels.retain(|channel| policy.judge(channel.peer) == Ok(channel.local));
             allocation.forget_ended(now);
         }
+        self.revoked = Arc::clone(settings.users.revoked());
         self.settings = settings;
+    }
+
+    /// One look at every allocation, however many are revoked.
+    fn revoke(&mut self, now: Moment, refused: Arc<HashMap<Arc<str>, u64>>, ended: &HashMap<Arc<str>, u64>) {
+        self.revoked = refused;
+        if ended.is_empty() {
+            return;
+        }
+        let settings = Arc::clone(&self.settings);
+        self.end_where(now, EndCause::Revoked, |allocation| {
+            let until = ended.get(&allocation.account).or_else(|| ended.get(&allocation.user));
+            until.is_some_and(|until| settings.users.rest_expiry(&allocation.user).is_none_or(|ends| ends <= *until))
+        });
     }
 
     fn end_where(&mut self, now: Moment, cause: EndCause, is_meant: impl Fn(&Allocation) -> bool) {

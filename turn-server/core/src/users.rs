@@ -94,7 +94,7 @@ pub struct Users {
     hashes: HashMap<[u8; 32], Arc<str>>,
     rest_secrets: Vec<Box<[u8]>>,
     /// REST credentials of an account that end by then open nothing any more.
-    revoked: HashMap<Arc<str>, u64>,
+    revoked: Arc<HashMap<Arc<str>, u64>>,
     separator: char,
     anyone: bool,
 }
@@ -143,7 +143,7 @@ impl Users {
     /// REST credentials of `account` that were given out before now, and end at `until_unix_s` at the latest, open nothing
     /// any more; later ones do.
     pub fn revoke(&mut self, account: &str, until_unix_s: u64) -> &mut Self {
-        let until = self.revoked.entry(account.into()).or_default();
+        let until = Arc::make_mut(&mut self.revoked).entry(account.into()).or_default();
         *until = until_unix_s.max(*until);
         self
     }
@@ -198,6 +198,7 @@ impl Users {
         name: &str,
         algorithm: Algorithm,
         unix_s: u64,
+        revoked: &HashMap<Arc<str>, u64>,
         opens: impl Fn(&Key) -> bool,
     ) -> Result<Option<Key>, UnknownUser> {
         let key = |password: &str| Key::of(algorithm, name, &self.realm, password);
@@ -214,7 +215,7 @@ impl Users {
         if expires <= unix_s {
             return Err(UnknownUser::Expired(unix_s - expires));
         }
-        if self.revoked.get(self.account(name)).is_some_and(|until| expires <= *until) {
+        if revoked.get(self.account(name)).is_some_and(|until| expires <= *until) {
             return Err(UnknownUser::Revoked);
         }
         Ok(self.rest_secrets.iter().map(|secret| key(&credentials::password(secret, name))).find(opens))
@@ -222,7 +223,17 @@ impl Users {
 
     /// Whether the name bears a time, by which its credentials end.
     pub(crate) fn is_rest_name(&self, name: &str) -> bool {
-        !self.statics.contains_key(name) && self.expiry(name).is_some()
+        self.rest_expiry(name).is_some()
+    }
+
+    /// When the credentials of a name end that is no static user's.
+    #[must_use]
+    pub fn rest_expiry(&self, name: &str) -> Option<u64> {
+        if self.statics.contains_key(name) { None } else { self.expiry(name) }
+    }
+
+    pub(crate) const fn revoked(&self) -> &Arc<HashMap<Arc<str>, u64>> {
+        &self.revoked
     }
 
     /// The time before the separator, behind it, or alone (as coturn reads it).
@@ -251,7 +262,7 @@ mod tests {
         users.add("alice", UserSecret::Password("sesame".into())).add_rest_secret(b"old").add_rest_secret(b"new");
         let find = |name: &str, password: &str, now| {
             let right = Key::of(Algorithm::Md5, name, "example.org", password);
-            users.find_key(name, Algorithm::Md5, now, |key| *key == right).map(|key| key.is_some())
+            users.find_key(name, Algorithm::Md5, now, users.revoked(), |key| *key == right).map(|key| key.is_some())
         };
         assert_eq!(find("alice", "sesame", 0), Ok(true));
         assert_eq!(find("alice", "wrong", 0), Ok(false));
@@ -267,7 +278,8 @@ mod tests {
     fn revoked_credentials_stay_out_and_later_ones_get_in() {
         let mut users = Users::new("r");
         users.add_rest_secret(b"s").revoke("bob", 900).revoke("bob", 800);
-        let open = |name: &str| users.find_key(name, Algorithm::Md5, 0, |_| true).map(|key| key.is_some());
+        let open =
+            |name: &str| users.find_key(name, Algorithm::Md5, 0, users.revoked(), |_| true).map(|key| key.is_some());
         assert_eq!((open("900:bob"), open("bob:900")), (Err(UnknownUser::Revoked), Err(UnknownUser::Revoked)));
         assert_eq!((open("901:bob"), open("900:alice"), open("900")), (Ok(true), Ok(true), Ok(true)));
     }

@@ -324,7 +324,7 @@ fn a_closed_connection_and_a_revoked_user_end_what_was_theirs() {
     assert_eq!((s.ended[0].cause, s.shard.gauges().allocations), (EndCause::ConnectionClosed, 1));
     let mut bob = Client::by(tcp("203.0.113.8:40000", 2), "bob", "open");
     bob.allocated(&mut s);
-    s.command(Command::Revoke { user: "alice".into() });
+    s.command(revocation(&[("alice", u64::MAX)], &[]));
     assert_eq!((s.ended[1].cause, s.shard.gauges().allocations), (EndCause::Revoked, 1));
     s.command(Command::EndAll { cause: EndCause::ServerStopped });
     assert_eq!((s.ended[2].cause, s.closed[0]), (EndCause::ServerStopped, bob.path));

@@ -35,7 +35,7 @@ fn new_rest_credentials_of_the_same_user_bring_no_new_quota() {
     assert_eq!((carol(0, "carol"), carol(1, "carol"), carol(2, "carol"), carol(3, "dave")), (0, 0, 486, 0));
     // A name that is only a time is a user of its own, as in coturn.
     assert_eq!((carol(4, ""), carol(5, ""), carol(6, "")), (0, 0, 0));
-    s.command(Command::Revoke { user: "carol".into() });
+    s.command(revocation(&[("carol", u64::MAX)], &[]));
     assert_eq!(s.ended.iter().filter(|ended| ended.user.ends_with(":carol")).count(), 2);
     s.command(Command::EndAll { cause: EndCause::ServerStopped });
     s.expect_empty();
@@ -55,14 +55,30 @@ fn revoking_an_account_ends_what_it_has_under_whichever_credentials_and_keeps_it
     lodger(1, far).allocated(&mut s);
     lodger(2, far + 1).allocated(&mut s);
     Client::alice().allocated(&mut s);
-    s.reload(|settings| {
-        settings.users.revoke("bob", far + 1);
-    });
-    s.command(Command::Revoke { user: "bob".into() });
+    s.command(revocation(&[("bob", far + 1)], &[("bob", far + 1)]));
     assert_eq!(s.ended.iter().map(|ended| ended.cause).collect::<Vec<_>>(), [EndCause::Revoked; 2]);
     assert_eq!(s.shard.gauges().allocations, 1);
     assert_eq!(lodger(1, far).allocate(&mut s, |_| {}).code(), 401);
     lodger(1, far + 2).allocated(&mut s);
+}
+
+/// Told again to a server that was away: what an account has begun since under later credentials is not meant.
+#[test]
+fn many_are_revoked_at_once_and_later_credentials_are_not_meant() {
+    let mut s = Stage::new();
+    let far = 4_000_000_000;
+    let mut kept = lodger(1, far + 2);
+    kept.allocated(&mut s);
+    lodger(2, far).allocated(&mut s);
+    Client::alice().allocated(&mut s);
+    s.command(revocation(&[("bob", far + 1), ("alice", 1), ("nobody", far)], &[("bob", far + 1)]));
+    assert_eq!(s.ended.iter().filter(|ended| ended.cause == EndCause::Revoked).count(), 2);
+    assert_eq!((s.shard.gauges().allocations, kept.refresh(&mut s, 600).code()), (1, 0));
+    assert_eq!(lodger(3, far + 1).allocate(&mut s, |_| {}).code(), 401);
+    // New settings carry what is still revoked, and nothing else.
+    s.reload(|settings| done(settings.users.revoke("bob", far)));
+    lodger(4, far + 1).allocated(&mut s);
+    assert_eq!(lodger(5, far).allocate(&mut s, |_| {}).code(), 401);
 }
 
 /// What a name means may change while its allocation lives.

@@ -2,12 +2,15 @@
 use crate::native::Live;
 use crate::server::Server;
 use crate::sessions::Whose;
+use crate::worker::Order;
 use offhook_bus::{Incoming, wall_now};
 use offhook_contract::envelope::Request;
-use offhook_contract::turn::{ListTurnSessions, RevokeTurnUser, TurnRevoked, TurnSessions};
+use offhook_contract::turn::{
+    ListTurnSessions, RevokeTurnUser, RevokeTurnUsers, TURN_REVOKED_MAX, TURN_SESSIONS_MAX, TurnRevoked, TurnSessions,
+};
 use offhook_contract::{ErrorCode, RequestError, UnixMs};
-use offhook_turn_core::Users;
-use std::collections::BTreeMap;
+use offhook_turn_core::{Command, Users};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Accounts whose credentials are refused at one time.
@@ -21,17 +24,30 @@ const USER_BYTES: usize = 256;
 pub(crate) struct Revoked(BTreeMap<String, u64>);
 
 impl Revoked {
-    /// Adds one, and forgets those whose credentials have ended by themselves.
-    fn add(&mut self, user: &str, until: UnixMs, now: UnixMs) -> Result<(), RequestError> {
-        self.0.retain(|_, until| *until > now.0);
-        if self.0.len() >= REVOKED_MAX && !self.0.contains_key(user) {
-            let why = format!("the credentials of {REVOKED_MAX} accounts are revoked already");
-            return Err(RequestError::new(ErrorCode::Exhausted, why));
+    /// Adds some, and forgets those whose credentials have ended by themselves. Where there are too many, those make room
+    /// whose credentials end first.
+    fn add<'a>(&mut self, users: impl Iterator<Item = (&'a str, UnixMs)>, now: UnixMs) {
+        for (user, until) in users {
+            let known = self.0.entry(user.to_owned()).or_default();
+            *known = until.0.min(now.0 + REVOKED_FOR_MS).max(*known);
         }
-        let until = until.0.min(now.0 + REVOKED_FOR_MS);
-        let known = self.0.entry(user.to_owned()).or_default();
-        *known = until.max(*known);
-        Ok(())
+        self.0.retain(|_, until| *until > now.0);
+        let excess = self.0.len().saturating_sub(REVOKED_MAX);
+        if excess > 0 {
+            tracing::warn!(
+                excess,
+                most = REVOKED_MAX,
+                "too many accounts are revoked: some credentials are good again"
+            );
+            let mut ends: Vec<u64> = self.0.values().copied().collect();
+            let (_, last, _) = ends.select_nth_unstable(excess - 1);
+            let (last, mut left) = (*last, excess);
+            self.0.retain(|_, until| {
+                let goes = *until <= last && left > 0;
+                left -= usize::from(goes);
+                !goes
+            });
+        }
     }
 
     /// In whole seconds, as user names count.
@@ -48,28 +64,72 @@ pub(crate) struct Desk<'a> {
     pub(crate) revoked: &'a mut Revoked,
 }
 
+/// Which sessions of a revoked account end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    All,
+    /// Those that logged in with the credentials that are taken back.
+    OfCredentials,
+}
+
 impl Desk<'_> {
-    pub(crate) async fn list(&self, body: ListTurnSessions) -> TurnSessions {
-        let users = Arc::clone(self.users);
+    async fn list(&self, body: ListTurnSessions) -> TurnSessions {
         let whose: Whose = match body.user {
-            Some(user) => Arc::new(move |name| name == user || users.account(name) == user),
+            Some(user) => Arc::new(move |session| session.user == user || session.account == user),
             None => Arc::new(|_| true),
         };
-        self.server.sessions(whose, wall_now()).await
+        self.server.sessions(whose, TURN_SESSIONS_MAX, wall_now()).await
     }
 
-    fn note(&mut self, body: &RevokeTurnUser) -> Result<(), RequestError> {
-        if body.user.is_empty() || body.user.len() > USER_BYTES {
+    async fn revoke(&mut self, users: &[RevokeTurnUser], ending: Ending) -> Result<TurnRevoked, RequestError> {
+        if users.len() > TURN_REVOKED_MAX {
+            return Err(RequestError::new(ErrorCode::Invalid, format!("at most {TURN_REVOKED_MAX} users at once")));
+        }
+        if users.iter().any(|revoke| revoke.user.is_empty() || revoke.user.len() > USER_BYTES) {
             return Err(RequestError::new(ErrorCode::Invalid, "a user has 1 to 256 bytes"));
         }
-        self.revoked.add(&body.user, body.credentials_until_ms, wall_now())?;
+        self.revoked.add(users.iter().map(|revoke| (revoke.user.as_str(), revoke.credentials_until_ms)), wall_now());
+        // Settings that are made later know them, too.
         self.live.revoked = self.revoked.list();
-        Ok(())
+        let refused = self.live.revoked.iter().map(|(user, until_s)| (Arc::from(user.as_str()), *until_s)).collect();
+        let mut ended: HashMap<Arc<str>, u64> = HashMap::new();
+        for revoke in users {
+            let until_s = match ending {
+                Ending::All => u64::MAX,
+                Ending::OfCredentials => revoke.credentials_until_ms.0.div_ceil(1_000),
+            };
+            let known = ended.entry(revoke.user.as_str().into()).or_default();
+            *known = until_s.max(*known);
+        }
+        let ended = Arc::new(ended);
+        let running = self.server.sessions(meant(&ended, self.users), 0, wall_now()).await;
+        self.server.revoke(Arc::new(refused), ended).await;
+        tracing::info!(users = users.len(), first = ?users.first().map(|u| &u.user), sessions = running.total, "revoked");
+        Ok(TurnRevoked { ended: running.total })
     }
 }
 
-/// Answers one request; `apply` brings changed settings to the threads before sessions end, so that nobody slips back in.
-pub(crate) async fn answer(mut desk: Desk<'_>, incoming: Incoming, apply: impl AsyncFnOnce(&Live)) {
+/// As a shard finds them (`Command::Revoke`).
+fn meant(ended: &Arc<HashMap<Arc<str>, u64>>, users: &Arc<Users>) -> Whose {
+    let (ended, users) = (Arc::clone(ended), Arc::clone(users));
+    Arc::new(move |session| {
+        let until = ended.get(session.account).or_else(|| ended.get(session.user));
+        until.is_some_and(|until| users.rest_expiry(session.user).is_none_or(|ends| ends <= *until))
+    })
+}
+
+impl Server {
+    /// On its way to every thread when this returns: what is asked of them later finds it done.
+    async fn revoke(&self, refused: Arc<HashMap<Arc<str>, u64>>, ended: Arc<HashMap<Arc<str>, u64>>) {
+        for worker in self.workers() {
+            let revoke = Command::Revoke { refused: Arc::clone(&refused), ended: Arc::clone(&ended) };
+            worker.tell_surely(Order::Command(revoke)).await;
+        }
+    }
+}
+
+/// Answers one request.
+pub(crate) async fn answer(mut desk: Desk<'_>, incoming: Incoming) {
     match incoming.name.as_str() {
         ListTurnSessions::NAME => match incoming.body::<ListTurnSessions>() {
             Ok(body) => {
@@ -79,23 +139,25 @@ pub(crate) async fn answer(mut desk: Desk<'_>, incoming: Incoming, apply: impl A
             Err(refusal) => incoming.refuse(&refusal),
         },
         RevokeTurnUser::NAME => match incoming.body::<RevokeTurnUser>() {
-            Ok(body) => match desk.note(&body) {
-                Ok(()) => {
-                    let running = desk.list(ListTurnSessions { user: Some(body.user.clone()) }).await;
-                    apply(desk.live).await;
-                    desk.server.revoke(&body.user).await;
-                    tracing::info!(user = ?body.user, sessions = running.total, "user revoked");
-                    incoming.reply::<RevokeTurnUser>(Ok(TurnRevoked { ended: running.total }));
-                }
-                Err(refusal) => {
-                    tracing::warn!(%refusal, "user not revoked");
-                    incoming.refuse(&refusal);
-                }
-            },
+            Ok(body) => {
+                let revoked = desk.revoke(&[body], Ending::All).await;
+                incoming.reply::<RevokeTurnUser>(revoked.inspect_err(warn));
+            }
+            Err(refusal) => incoming.refuse(&refusal),
+        },
+        RevokeTurnUsers::NAME => match incoming.body::<RevokeTurnUsers>() {
+            Ok(body) => {
+                let revoked = desk.revoke(&body.users, Ending::OfCredentials).await;
+                incoming.reply::<RevokeTurnUsers>(revoked.inspect_err(warn));
+            }
             Err(refusal) => incoming.refuse(&refusal),
         },
         _ => incoming.unsupported(),
     }
+}
+
+fn warn(refusal: &RequestError) {
+    tracing::warn!(%refusal, "nobody revoked");
 }
 
 #[cfg(test)]
@@ -103,15 +165,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn revocations_are_bounded_end_by_themselves_and_never_shrink() {
+    fn revocations_are_bounded_end_by_themselves_never_shrink_and_the_latest_is_never_left_out() {
         let mut revoked = Revoked::default();
-        for n in 0..REVOKED_MAX {
-            revoked.add(&format!("u{n}"), UnixMs(5_500), UnixMs(0)).unwrap();
-        }
-        revoked.add("u0", UnixMs(3_000), UnixMs(0)).unwrap();
-        assert_eq!(revoked.list()[0], ("u0".to_owned(), 6));
-        assert_eq!(revoked.add("one more", UnixMs(9), UnixMs(0)).unwrap_err().code, ErrorCode::Exhausted);
-        revoked.add("one more", UnixMs(u64::MAX), UnixMs(6_000)).unwrap();
+        let names: Vec<String> = (0..REVOKED_MAX).map(|n| format!("u{n:05}")).collect();
+        let one = |name: &'static str, until| std::iter::once((name, UnixMs(until)));
+        revoked.add(names.iter().map(|name| (name.as_str(), UnixMs(5_500))), UnixMs(0));
+        revoked.add(one("u00000", 3_000), UnixMs(0));
+        assert_eq!(revoked.list()[0], ("u00000".to_owned(), 6));
+        revoked.add(one("one more", 9_000), UnixMs(0));
+        assert_eq!(
+            (revoked.0.len(), revoked.0.get("one more"), revoked.0.get("u00000")),
+            (REVOKED_MAX, Some(&9_000), None)
+        );
+        revoked.add(one("late", 5_900), UnixMs(6_000));
+        revoked.add(one("one more", u64::MAX), UnixMs(6_000));
         assert_eq!(revoked.list(), [("one more".to_owned(), 6 + REVOKED_FOR_MS / 1_000)]);
     }
 }

@@ -201,13 +201,7 @@ impl State {
 
     async fn answer(&mut self, server: &Server, incoming: offhook_bus::Incoming) {
         let users = Arc::clone(&self.users);
-        let config = &self.config;
-        let desk = Desk { server, users: &users, live: &mut self.live, revoked: &mut self.revoked };
-        answer(desk, incoming, async |live: &Live| match config.plan(live) {
-            Ok(plan) => server.reload(&plan).await,
-            Err(error) => tracing::error!(%error, "credentials stay good until they end"),
-        })
-        .await;
+        answer(Desk { server, users: &users, live: &mut self.live, revoked: &mut self.revoked }, incoming).await;
     }
 
     async fn reload(&mut self, server: &Server, file: &ConfigFile, sfus: &[NodeRow]) {

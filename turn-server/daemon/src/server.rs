@@ -225,14 +225,6 @@ impl Server {
         }
     }
 
-    /// Ends what a user has.
-    pub async fn revoke(&self, user: &str) {
-        let user: Arc<str> = user.into();
-        for worker in &self.workers {
-            worker.tell_surely(Order::Command(Command::Revoke { user: Arc::clone(&user) })).await;
-        }
-    }
-
     /// Users, secrets, quotas and peer ranges; listeners and relay addresses stay as they are.
     pub async fn reload(&self, plan: &Plan) {
         self.ledger.set_limits(plan.limits);

@@ -3,7 +3,7 @@
 
 use offhook_bus::{Bus, BusCut, Presence, Target, wall_now};
 use offhook_contract::node::PRESENCE_TTL_MS;
-use offhook_contract::turn::{ListTurnSessions, RevokeTurnUser, TurnSessions, TurnTransport};
+use offhook_contract::turn::*;
 use offhook_contract::{BootId, Context, DaemonKind, NodeId, NodeRow, NodeState, UnixMs};
 use offhook_link::TapForm;
 use offhook_runtime::{ConfigFile, Daemon, Deps, LifecycleSwitch, Metrics, StartError};
@@ -212,6 +212,35 @@ async fn a_drained_server_lets_sessions_end_takes_no_new_ones_and_frees_its_port
     tokio::time::timeout(PATIENCE, stage.run).await.unwrap().unwrap();
     UdpSocket::bind(stage.address).unwrap();
     assert!(stage.bus.nodes_of(DaemonKind::Turn).all().is_empty());
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_are_revoked_in_one_request_which_may_be_told_again_and_reloads_nothing() {
+    let stage = Stage::with("").await;
+    let (media, other) = (sfu(), sfu());
+    let (row, _presence) = stage.announce_sfu(media);
+    let _bob = stage.allocated("bob");
+    let mut carol = stage.allocated("carol");
+    let _dave = stage.allocated("dave");
+    until("the media port stays closed", || carol.bind(CHANNEL, media).is_ok()).await;
+    let credentials_until_ms = wall_now().plus_ms(630_000);
+    let revoke = |user: &str| RevokeTurnUser { user: user.into(), credentials_until_ms };
+    let all = RevokeTurnUsers { users: (0..TURN_REVOKED_MAX - 2).map(|n| revoke(&format!("u{n}"))).collect() };
+    assert_eq!(stage.ask(&all).await.ended, 0);
+    let two = RevokeTurnUsers { users: vec![revoke("bob"), revoke("dave")] };
+    assert_eq!(stage.ask(&two).await.ended, 2);
+    assert_eq!((stage.sessions(None).await.total, echo(&carol)), (1, b"HELLO".to_vec()));
+    for user in ["bob", "u17"] {
+        assert!(stage.log_in(user, 600).unwrap().allocate().unwrap_err().to_string().contains("401"), "{user}");
+    }
+    // Under credentials from after the revocation; told again, it does not mean them.
+    let mut later = stage.log_in("bob", 700).unwrap();
+    later.allocate().unwrap();
+    assert_eq!((stage.ask(&two).await.ended, stage.sessions(Some("bob")).await.total), (0, 1));
+    // New settings are made with what was revoked before.
+    row.send_modify(|row| row.media_addresses.push(other));
+    until("the other port stays closed", || later.bind(CHANNEL, other).is_ok()).await;
+    assert!(stage.log_in("dave", 600).unwrap().allocate().unwrap_err().to_string().contains("401"));
+}
+
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -413,3 +413,9 @@ pub fn attribute_names(answer: &Answer) -> Vec<AttributeType> {
 
 /// Lets a builder's chain end without a value.
 pub fn done<T>(_: T) {}
+
+/// Accounts whose sessions end, and those whose credentials are refused, each by a Unix time.
+pub fn revocation(ended: &[(&str, u64)], refused: &[(&str, u64)]) -> Command {
+    let map = |list: &[(&str, u64)]| Arc::new(list.iter().map(|(user, until)| (Arc::from(*user), *until)).collect());
+    Command::Revoke { refused: map(refused), ended: map(ended) }
+}
