@@ -134,6 +134,13 @@ fn systemd_waits_longer_than_the_drain_and_gives_the_process_no_more_than_it_nee
             if low_ports.contains(&name.as_str()) { "CAP_NET_BIND_SERVICE" } else { "" },
             "{name}"
         );
+        // An empty value takes back all that stood before it: what counts is what is left at the end.
+        let ambient = unit.lines().filter_map(|line| line.strip_prefix("AmbientCapabilities="));
+        let left = ambient.fold(Vec::new(), |mut left, value| {
+            left.extend(value.split_whitespace());
+            if value.is_empty() { Vec::new() } else { left }
+        });
+        assert_eq!(left.join(" "), capabilities, "{name}");
     }
 }
 
