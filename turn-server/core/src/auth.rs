@@ -1,5 +1,6 @@
 //! The long-term credential mechanism, server's side: RFC 8489 §9.2.4 step by step.
 use crate::allocation::AllocationKey;
+use crate::event::Output;
 use crate::nonce::{Form, Fresh};
 use crate::path::ClientPath;
 use crate::reply::{Asked, REPLY_MAX, budget};
@@ -228,12 +229,24 @@ impl Shard {
         answer.finish().ok()
     }
 
-    /// Nothing is sent to ourselves or to where nobody can be, and nobody is sent much.
-    pub(crate) fn may_answer_unknown(&mut self, now: Moment, path: &ClientPath) -> bool {
-        if path.is_stream() {
+    /// A connection cannot be forged, but each answer costs us: who asks too much without an allocation is cut off.
+    fn may_answer_stream(&mut self, now: Moment, path: &ClientPath) -> bool {
+        if self.sources.take(now, path.client.ip(), self.settings.unauthenticated, 1) {
             return true;
         }
+        self.counters.refusals_throttled += 1;
+        if !self.by_path.contains_key(path) {
+            self.outputs.push_back(Output::CloseClient { path: *path });
+        }
+        false
+    }
+
+    /// Nothing is sent to ourselves or to where nobody can be, and nobody is sent much.
+    pub(crate) fn may_answer_unknown(&mut self, now: Moment, path: &ClientPath) -> bool {
         let ip = path.client.ip();
+        if path.is_stream() {
+            return self.may_answer_stream(now, path);
+        }
         if path.client.port() == 0
             || ip.is_unspecified()
             || ip.is_multicast()

@@ -32,6 +32,8 @@ counters! {
     down_packets,
     down_bytes,
     icmp_told,
+    /// A broken invariant ended one allocation.
+    panics,
 }
 
 /// What exists now; all of it returns to zero when the last allocation has ended.

@@ -90,6 +90,8 @@ pub enum EndCause {
     Revoked,
     #[error("the server stopped")]
     ServerStopped,
+    #[error("a fault in the server")]
+    Broken,
 }
 
 /// The one line that a session leaves behind.
@@ -178,10 +180,10 @@ impl Denial {
 #[derive(Debug, Clone, Copy)]
 pub struct Session<'a> {
     pub user: &'a str,
-    pub path: &'a ClientPath,
-    pub relayed: [Option<SocketAddr>; 2],
     /// Who stands behind the name.
     pub account: &'a str,
+    pub path: &'a ClientPath,
+    pub relayed: [Option<SocketAddr>; 2],
     pub began: Moment,
     pub up: Carried,
     pub down: Carried,

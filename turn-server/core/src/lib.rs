@@ -21,6 +21,7 @@ mod path;
 mod peers;
 mod policy;
 mod ports;
+mod quarantine;
 mod random;
 mod relaying;
 mod reply;

@@ -72,6 +72,9 @@ impl Refused {
     }
 }
 
+/// Longer than any request with the longest name, realm and nonce (RFC 8489 §14.3, §14.9, §14.10).
+const REQUEST_MAX: usize = 4_096;
+
 /// Comprehension-required attributes that we understand (RFC 8489 §14, RFC 8656 §18).
 const KNOWN: &[AttributeType] = &[
     AttributeType::MAPPED_ADDRESS,
@@ -111,6 +114,8 @@ impl Shard {
             return None;
         }
         match (message.class(), message.method()) {
+            // Before anything is computed over it: nobody needs so many words, and each secret would cost a hash of all.
+            (Class::Request, _) if datagram.len() > REQUEST_MAX => self.counters.dropped_oversized += 1,
             (Class::Request, Method::BINDING) => self.bind(now, path, &message),
             (Class::Request, _) if self.settings.turn => self.handle_request(now, path, &message),
             (Class::Indication, Method::SEND) if self.settings.turn => return self.send(now, path, &message),

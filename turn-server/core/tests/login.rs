@@ -479,3 +479,44 @@ fn a_user_secret_that_is_a_key_opens_by_md5() {
     assert_eq!(s.answer(&modern_client.path, &datagram).code(), 401);
     assert_eq!(s.denied.last().unwrap().why, Denial::Auth(AuthError::Unknown(UnknownUser::Md5Only)));
 }
+
+#[test]
+fn a_connection_that_guesses_on_and_on_is_cut_off_and_one_with_an_allocation_is_not() {
+    let mut stage = Stage::new();
+    let rate = stage.settings.unauthenticated;
+    let mut honest = Client::by(tcp("203.0.113.9:5000", 1), "alice", "sesame");
+    honest.allocated(&mut stage);
+    let mut guesser = Client::by(tcp("203.0.113.9:6000", 2), "alice", "guess");
+    guesser.nonce = honest.nonce.clone();
+    let answered = (0..rate.burst + 50)
+        .filter(|_| {
+            let guess = guesser.sealed(Method::ALLOCATE, |b| done(b.requested_transport(17)));
+            stage.try_answer(&guesser.path, &guess).is_some()
+        })
+        .count();
+    assert!(answered as u64 <= rate.burst, "{answered} guesses were answered");
+    assert!(stage.closed.contains(&guesser.path), "the connection stays open");
+    // The same address: its new questions wait, what it has stays.
+    let plain = honest.plain(Method::BINDING, |_| {});
+    assert!(stage.try_answer(&honest.path, &plain).is_none());
+    assert!(!stage.closed.contains(&honest.path));
+    assert_eq!(honest.refresh(&mut stage, 600).code(), 0);
+}
+
+#[test]
+fn a_request_of_too_many_words_is_dropped_before_anything_is_computed_over_it() {
+    let mut stage = Stage::new();
+    let mut alice = Client::by(tcp("203.0.113.9:5000", 1), "alice", "sesame");
+    alice.allocated(&mut stage);
+    let mut buffer = vec![0; 10_000];
+    let id = alice.id();
+    let mut builder = MessageBuilder::new(&mut buffer, Class::Request, Method::REFRESH, id);
+    for _ in 0..10 {
+        builder.attr(AttributeType::SOFTWARE, &[b'x'; 700]);
+    }
+    builder.username("alice").realm(REALM).nonce(&alice.nonce).integrity(&alice.key());
+    let length = builder.finish().unwrap();
+    let dropped = stage.shard.counters().dropped_oversized;
+    assert!(stage.try_answer(&alice.path, &buffer[..length]).is_none());
+    assert_eq!(stage.shard.counters().dropped_oversized, dropped + 1);
+}

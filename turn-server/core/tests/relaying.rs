@@ -246,3 +246,25 @@ fn a_reload_takes_away_the_peers_that_are_forbidden_now() {
     assert_eq!(s.peer_sends(relay, at(PEER), b"x"), None);
     assert!(alice.send(&mut s, at("8.8.8.8:1"), b"x").is_some());
 }
+
+#[test]
+fn what_broke_an_invariant_ends_by_itself() {
+    let mut stage = Stage::new();
+    let (mut broken, mut whole, mut other) = (Client::alice_at(1), Client::alice_at(2), Client::alice_at(3));
+    for client in [&mut broken, &mut whole, &mut other] {
+        client.allocated(&mut stage);
+        assert_eq!(client.permit(&mut stage, at(PEER)), 0);
+    }
+    stage.shard.quarantine(stage.now, &broken.path);
+    let relay = stage.relay_at(*stage.sockets.values().next().unwrap());
+    stage.command(Command::Drain);
+    assert_eq!((stage.shard.gauges().allocations, stage.sockets.len()), (2, 2));
+    assert!(broken.send(&mut stage, at(PEER), b"gone").is_none());
+    stage.shard.quarantine_relay(stage.now, relay);
+    stage.command(Command::Drain);
+    assert_eq!((stage.shard.gauges().allocations, stage.sockets.len()), (1, 1));
+    let left = [&mut whole, &mut other].map(|client| client.send(&mut stage, at(PEER), b"on").is_some());
+    assert_eq!(left.iter().filter(|goes_on| **goes_on).count(), 1);
+    assert_eq!(stage.shard.counters().panics, 2);
+    assert!(stage.ended.iter().all(|ended| ended.cause == EndCause::Broken) && stage.ended.len() == 2);
+}

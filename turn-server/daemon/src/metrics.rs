@@ -71,6 +71,7 @@ fn page(snapshots: &[SharedSnapshot]) -> String {
     let sockets = [
         ("refused_datagrams", taken.iter().map(|one| one.refused_datagrams).sum::<u64>()),
         ("handed_over_datagrams", taken.iter().map(|one| one.handed_over).sum()),
+        ("lost_log_lines", taken.iter().map(|one| one.lost_news).sum()),
     ];
     for (name, value) in sockets {
         let _ = writeln!(text, "# TYPE offhook_turn_{name}_total counter\noffhook_turn_{name}_total {value}");

@@ -1,10 +1,12 @@
 //! A worker's sockets: what came from clients leaves by relay sockets, what came from peers gathers and leaves by the
 //! listeners. No lock, log or allocation per UDP packet.
+use crate::worker::guarded;
 use offhook_link::Host;
 use offhook_net::{Datagram, ReceiveBatch, SendBatch, UdpSocket};
 use offhook_turn_core::{ClientPath, Deliver, Forward, HEAD_ROOM, Moment, RelayKey, Shard, TAIL_ROOM, Via};
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::ops::Range;
 use tokio::sync::mpsc;
 
 /// Datagrams of one system call, and their longest.
@@ -140,6 +142,10 @@ impl Sockets {
     }
 
     fn hand_over(&mut self, forward: &Forward, datagram: &mut [u8], host: &mut dyn Host) -> bool {
+        // A host with much to send is reached by its socket, which waits.
+        if host.is_full() {
+            return false;
+        }
         let Some(bytes) = datagram.get_mut(forward.payload.clone()) else { return false };
         let Some(Some((_, socket))) = self.relays.get(forward.relay.index()) else { return false };
         let is_taken = host.hand_over(socket.local_address(), forward.to, bytes);
@@ -150,7 +156,7 @@ impl Sockets {
     /// Takes a relay socket's datagrams to their client.
     pub(crate) fn deliver(&mut self, now: Moment, shard: &mut Shard, key: RelayKey, batch: &mut ReceiveBatch) {
         for framed in batch.framed().filter(|framed| !framed.truncated) {
-            if let Some(deliver) = shard.handle_peer(now, key, framed.from, framed.frame, framed.payload) {
+            if let Some(deliver) = from_peer(shard, now, (key, framed.from), framed.frame, framed.payload) {
                 self.gather(&deliver, framed.frame);
             }
         }
@@ -173,11 +179,9 @@ impl Sockets {
             place.copy_from_slice(datagram);
             true
         });
-        if is_taken {
+        if is_taken && let Some(deliver) = from_peer(shard, now, (key, from), &mut frame, payload) {
             self.handed_over += 1;
-            if let Some(deliver) = shard.handle_peer(now, key, from, &mut frame, payload) {
-                self.gather(&deliver, &frame);
-            }
+            self.gather(&deliver, &frame);
         }
         self.frame = frame;
         is_taken
@@ -228,6 +232,20 @@ impl Sockets {
             }
         }
     }
+}
+
+/// A datagram that breaks an invariant costs the allocation it was for, and nobody else's.
+fn from_peer(
+    shard: &mut Shard,
+    now: Moment,
+    (relay, from): (RelayKey, SocketAddr),
+    frame: &mut [u8],
+    payload: Range<usize>,
+) -> Option<Deliver> {
+    guarded(|| shard.handle_peer(now, relay, from, frame, payload)).unwrap_or_else(|| {
+        shard.quarantine_relay(now, relay);
+        None
+    })
 }
 
 /// `false`: refused.

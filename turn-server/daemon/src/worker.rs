@@ -5,12 +5,13 @@ use crate::sockets::{BATCH, DATAGRAM_BYTES, Sockets};
 use offhook_link::{Guest, Host, HostThread, NoHost, Stay};
 use offhook_net::{Poller, Ready, ReceiveBatch, UdpOptions, UdpSocket};
 use offhook_turn_core::{
-    ClientPath, Command, Counters, EndCause, Gauges, HEAD_ROOM, IcmpError, Key, Moment, Output, RelayKey, Shard,
-    TAIL_ROOM, Via,
+    ClientPath, Command, Counters, EndCause, Forward, Gauges, HEAD_ROOM, IcmpError, Key, Moment, Output, RelayKey,
+    Shard, TAIL_ROOM, Via,
 };
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
@@ -25,6 +26,8 @@ const MANY: usize = 4;
 const ORDERS_AT_ONCE: usize = 256;
 const STATS_EVERY: Duration = Duration::from_millis(100);
 const CLOCK_EVERY: Duration = Duration::from_secs(1);
+const NEVER: Moment = Moment(u64::MAX);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// What other threads tell a worker.
 pub(crate) enum Order {
@@ -52,6 +55,8 @@ pub(crate) struct Snapshot {
     pub(crate) refused_datagrams: u64,
     /// Went to or came from a host without a socket.
     pub(crate) handed_over: u64,
+    /// Lines that the log had no room for.
+    pub(crate) lost_news: u64,
 }
 
 pub(crate) type SharedSnapshot = Arc<Mutex<Snapshot>>;
@@ -155,10 +160,13 @@ impl Worker {
             self.command(now, Command::SetClock { unix_s: unix_s() });
             self.clock_due = now.after(CLOCK_EVERY);
         }
+        let count = self.ready.tokens().len();
+        if self.ready.woken() || count > 0 {
+            self.arm_stats(now);
+        }
         if self.ready.woken() {
             self.obey(host);
         }
-        let count = self.ready.tokens().len();
         let limit = if count < MANY { BATCH } else { 1 };
         for index in 0..count {
             match self.ready.tokens().get(index) {
@@ -175,12 +183,22 @@ impl Worker {
         }
         let now = self.now();
         if self.shard.poll_timeout().is_some_and(|due| due <= now) {
-            self.shard.handle_timeout(now);
+            if guarded(|| self.shard.handle_timeout(now)).is_none() {
+                self.shard.quarantine_timer();
+            }
             self.settle(now);
+            self.arm_stats(now);
         }
         self.sockets.flush();
         if now >= self.stats_due {
             self.publish();
+            self.stats_due = NEVER;
+        }
+    }
+
+    /// Whoever does nothing is not woken to say so.
+    fn arm_stats(&mut self, now: Moment) {
+        if self.stats_due == NEVER {
             self.stats_due = now.after(STATS_EVERY);
         }
     }
@@ -191,6 +209,7 @@ impl Worker {
             gauges: self.shard.gauges(),
             refused_datagrams: self.sockets.refused,
             handed_over: self.sockets.handed_over,
+            lost_news: self.lost_news,
         };
         *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = taken;
     }
@@ -207,11 +226,16 @@ impl Worker {
     /// Carries out what was ordered, and no more of it at once than leaves the datagrams their turn.
     fn obey(&mut self, host: &mut dyn Host) {
         for count in 0.. {
-            if count == ORDERS_AT_ONCE {
+            if count == ORDERS_AT_ONCE || host.is_full() {
                 self.poller.waker().wake();
                 return;
             }
-            let Ok(order) = self.orders.try_recv() else { return };
+            let order = match self.orders.try_recv() {
+                Ok(order) => order,
+                Err(TryRecvError::Empty) => return,
+                // Nobody can tell it to end any more.
+                Err(TryRecvError::Disconnected) => Order::Stop,
+            };
             let now = self.now();
             match order {
                 Order::Command(command) => {
@@ -226,7 +250,7 @@ impl Worker {
                     }
                 }
                 Order::StreamMessage { path, mut message } => {
-                    if let Some(forward) = self.shard.handle_input(now, &path, &message) {
+                    if let Some(forward) = input(&mut self.shard, now, &path, &message) {
                         self.sockets.forward(&forward, &mut message, host);
                     }
                     self.settle(now);
@@ -254,7 +278,7 @@ impl Worker {
                 }
                 let server = SocketAddr::new(datagram.local.unwrap_or(bound.ip()), bound.port());
                 let path = ClientPath { client: datagram.from, server, via: Via::Udp(index as u16) };
-                if let Some(forward) = self.shard.handle_input(now, &path, datagram.data) {
+                if let Some(forward) = input(&mut self.shard, now, &path, datagram.data) {
                     self.sockets.line_up(place, forward, datagram.data, host);
                 }
             }
@@ -342,8 +366,8 @@ impl Guest for Worker {
     }
 
     fn due_in(&self) -> Duration {
-        let due = self.shard.poll_timeout().unwrap_or(self.clock_due).min(self.clock_due).min(self.stats_due);
-        due.since(self.now())
+        let due = self.shard.poll_timeout().unwrap_or(NEVER).min(self.stats_due);
+        due.since(self.now()).min(LONGEST_WAIT)
     }
 
     fn work(&mut self, host: &mut dyn Host) -> Stay {
@@ -354,7 +378,11 @@ impl Guest for Worker {
 
     fn hand_over(&mut self, from: SocketAddr, to: SocketAddr, datagram: &[u8]) -> bool {
         let now = self.now();
-        self.sockets.take(now, &mut self.shard, (from, to), datagram)
+        let is_taken = self.sockets.take(now, &mut self.shard, (from, to), datagram);
+        if is_taken {
+            self.arm_stats(now);
+        }
+        is_taken
     }
 
     fn flush(&mut self) {
@@ -366,6 +394,19 @@ impl Guest for Worker {
         // Its thread waits there, unless the process is ending.
         let _ = home.send(self);
     }
+}
+
+/// A message that breaks an invariant costs its own allocation, and nobody else's.
+fn input(shard: &mut Shard, now: Moment, path: &ClientPath, message: &[u8]) -> Option<Forward> {
+    guarded(|| shard.handle_input(now, path, message)).unwrap_or_else(|| {
+        shard.quarantine(now, path);
+        None
+    })
+}
+
+/// `None` when `work` panicked.
+pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(work)).ok()
 }
 
 pub(crate) fn unix_s() -> u64 {
