@@ -125,3 +125,66 @@ impl Host for MediaHost<'_> {
         self.shard.transmits().len() >= FLUSH_AT
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use offhook_link::HostThread;
+    use std::os::fd::{AsFd, BorrowedFd};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// Takes what is for port 5, and fails at port 6.
+    struct Fragile {
+        poller: Poller,
+        went_home: Arc<AtomicU32>,
+    }
+
+    impl Guest for Fragile {
+        fn wakes(&self) -> BorrowedFd<'_> {
+            self.poller.as_fd()
+        }
+        fn due_in(&self) -> Duration {
+            Duration::from_secs(1)
+        }
+        fn work(&mut self, _: &mut dyn Host) -> Stay {
+            Stay::Over
+        }
+        fn hand_over(&mut self, _: SocketAddr, to: SocketAddr, _: &[u8]) -> bool {
+            assert_ne!(to.port(), 6, "an invariant is broken");
+            to.port() == 5
+        }
+        fn flush(&mut self) {}
+        fn go_home(self: Box<Self>) {
+            self.went_home.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn at(port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    #[test]
+    fn a_guest_that_panics_is_buried_and_the_next_one_has_its_place() {
+        let (host, door) = HostThread::open(|| {});
+        let poller = Poller::new().unwrap();
+        let mut room = GuestRoom::new(door, &[at(7)], &[]);
+        let went_home = Arc::new(AtomicU32::new(0));
+        let guest = || Box::new(Fragile { poller: Poller::new().unwrap(), went_home: Arc::clone(&went_home) });
+        host.take_in(guest());
+        room.open_door(&poller);
+        assert!(room.hand_over(at(7), at(5), b"x") && !room.hand_over(at(7), at(4), b"x"));
+        // One place: whoever comes second goes home, and is not lost.
+        host.take_in(guest());
+        room.open_door(&poller);
+        assert_eq!(went_home.load(Ordering::Relaxed), 1);
+        assert!(!room.hand_over(at(7), at(6), b"x"), "what a guest failed at takes the socket");
+        assert_eq!((room.take_failures(), room.take_failures(), went_home.load(Ordering::Relaxed)), (1, 0, 1));
+        assert_eq!((room.due_in(), room.hand_over(at(7), at(5), b"x")), (None, false));
+        host.take_in(guest());
+        room.open_door(&poller);
+        assert!(room.hand_over(at(7), at(5), b"x"));
+        room.close(&poller);
+        assert_eq!(went_home.load(Ordering::Relaxed), 2);
+    }
+}
