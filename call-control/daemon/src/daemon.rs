@@ -9,7 +9,7 @@ use crate::ice::IceServers;
 use crate::secrets::random;
 use crate::store::Store;
 use crate::tokens::Tokens;
-use crate::turn;
+use crate::turn::Revocations;
 use crate::writer::Writer;
 use arc_swap::ArcSwap;
 use offhook_bus::{Bus, Events, Incoming, Server, Target, wall_now};
@@ -31,6 +31,8 @@ const LEASE_TTL: Duration = Duration::from_secs(3);
 const PURGE_PERIOD: Duration = Duration::from_secs(3_600);
 /// How long a disabled user's page may stay open.
 const DISABLED_PERIOD: Duration = Duration::from_secs(2);
+/// TURN servers that were away for so long hear of new passwords; of disabled users they always do.
+const REVOKED_MS: u64 = 30 * 24 * 3_600_000;
 /// After the order to end at once.
 const LAST_WORDS: Duration = Duration::from_secs(4);
 /// The events that concern calls; statistics of legs are for others.
@@ -144,6 +146,7 @@ impl Control {
         let _ends = [EndsWith(thinking.abort_handle()), EndsWith(writing.abort_handle())];
         let reload_certificate = door.reloader();
         let handle = door.handle.clone();
+        let revocations = Revocations::new(ice.clone());
         let (disabled_sender, disabled) = watch::channel(HashSet::new());
         let app: Shared = Arc::new(App {
             store: store.clone(),
@@ -157,6 +160,7 @@ impl Control {
             assets: Assets::default(),
             policy: ArcSwap::from_pointee(config.policy.clone()),
             ice: ice.clone(),
+            revocations: revocations.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
             allowed_origins: config.allowed_origins.clone(),
             commands_per_s: config.limits.commands_per_s,
@@ -169,7 +173,7 @@ impl Control {
             throttled: metrics.counter("requests_throttled_total", "Requests over a source's limit"),
         });
         let mut tasks = JoinSet::new();
-        tasks.spawn(watch_disabled(store.clone(), disabled_sender));
+        tasks.spawn(watch_disabled(store.clone(), disabled_sender, revocations.clone()));
         let any =
             bus.serve(DaemonKind::Control, Target::Any).await.map_err(|e| failed("listen on the bus")(e.into()))?;
         tasks.spawn(answer_requests(any, app.clone()));
@@ -178,7 +182,7 @@ impl Control {
             tasks.spawn(hear_events(events, engine.clone()));
         }
         tasks.spawn(watch_nodes(bus.clone(), engine.clone(), ice));
-        tasks.spawn(turn::keep_out(bus.clone(), app.disabled.clone()));
+        tasks.spawn(revocations.keep_out(bus.clone()));
         tasks.spawn(keep_lease(bus.clone(), lease, epoch_sender));
         tasks.spawn(purge(store.clone()));
         tasks.spawn(reload(lifecycle.clone(), app.clone(), Box::new(reload_certificate)));
@@ -352,12 +356,25 @@ async fn keep_lease(bus: Bus, lease: offhook_bus::Lease, epoch: watch::Sender<Op
     }
 }
 
-/// The command line disables a user in the database, from another process. A database that is away changes nothing.
-async fn watch_disabled(store: Store, disabled: watch::Sender<HashSet<(TenantId, UserId)>>) -> TaskEnd {
+/// The command line disables a user in the database, from another process, or gives him a new password. A database that is
+/// away changes nothing.
+async fn watch_disabled(
+    store: Store,
+    disabled: watch::Sender<HashSet<(TenantId, UserId)>>,
+    revocations: Revocations,
+) -> TaskEnd {
     let mut ticks = tokio::time::interval(DISABLED_PERIOD);
+    let mut before = None;
     loop {
         ticks.tick().await;
-        if let Ok(users) = store.disabled_users().await {
+        let now = wall_now();
+        if let Ok(outcasts) = store.outcasts(UnixMs(now.0.saturating_sub(REVOKED_MS))).await {
+            let users: HashSet<(TenantId, UserId)> =
+                outcasts.iter().filter(|o| o.disabled).map(|o| (o.tenant.clone(), o.user.clone())).collect();
+            if before.as_ref() != Some(&outcasts) {
+                revocations.take(&outcasts, now);
+                before = Some(outcasts);
+            }
             disabled.send_if_modified(|known| {
                 *known != users && {
                     *known = users;

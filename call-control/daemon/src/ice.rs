@@ -4,6 +4,7 @@ use offhook_contract::{DaemonKind, NodeRow, NodeState, Secret, UnixMs};
 use offhook_control_core::UserId;
 use offhook_runtime::config::{Net, Turn};
 use serde::Serialize;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub const TTL_S: u64 = 600;
@@ -28,11 +29,22 @@ struct Known {
     present: bool,
     /// What our own server made, where nobody chose a secret.
     kept: Option<Secret>,
+    /// Who gets no credentials.
+    disabled: HashSet<UserId>,
+    /// Whose credentials must end later than those that were taken back.
+    revoked: HashMap<UserId, UnixMs>,
 }
 
 impl IceServers {
     pub fn new(turn: Turn, net: Net) -> Self {
-        Self(Arc::new(Mutex::new(Known { turn, net, present: false, kept: None })))
+        Self(Arc::new(Mutex::new(Known {
+            turn,
+            net,
+            present: false,
+            kept: None,
+            disabled: HashSet::new(),
+            revoked: HashMap::new(),
+        })))
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -56,6 +68,22 @@ impl IceServers {
         }
     }
 
+    /// Who is disabled, and until when credentials are no good that somebody was given before.
+    pub fn keep_from(&self, disabled: HashSet<UserId>, revoked: HashMap<UserId, UnixMs>, now: UnixMs) {
+        let mut known = self.known();
+        known.disabled = disabled;
+        known.revoked.retain(|_, until| *until > now);
+        for (user, until) in revoked.into_iter().filter(|(_, until)| *until > now) {
+            let known = known.revoked.entry(user).or_insert(until);
+            *known = until.max(*known);
+        }
+    }
+
+    /// What this user is given from now on ends after `until`: what ends by then was taken back.
+    pub fn outlive(&self, user: &UserId, until: UnixMs) {
+        self.known().revoked.insert(user.clone(), until);
+    }
+
     /// For a page that was reached under this host name. Empty without TURN: our SFUs need none.
     pub fn for_page(&self, page: Option<&str>, user: &UserId, now: UnixMs) -> Vec<IceServer> {
         let known = self.known();
@@ -65,9 +93,11 @@ impl IceServers {
         let urls = known.turn.urls(&known.net, page);
         let (relays, plain): (Vec<String>, Vec<String>) = urls.into_iter().partition(|url| url.starts_with("turn"));
         let mut servers = Vec::new();
-        if let (Some(secret), false) = (known.secret(), relays.is_empty()) {
-            let minted =
-                offhook_wire_stun::credentials::mint(secret.expose().as_bytes(), now.0 / 1000 + TTL_S, user.as_str());
+        let shut = relays.is_empty() || known.disabled.contains(user);
+        if let (Some(secret), false) = (known.secret(), shut) {
+            let after = known.revoked.get(user).map_or(0, |until| until.0.div_ceil(1_000) + 1);
+            let ends = after.max(now.0 / 1_000 + TTL_S);
+            let minted = offhook_wire_stun::credentials::mint(secret.expose().as_bytes(), ends, user.as_str());
             let (username, credential) = (Some(minted.username), Some(minted.password));
             servers.push(IceServer { urls: relays, username, credential });
         }
@@ -170,6 +200,20 @@ mod tests {
         let password = offhook_wire_stun::credentials::password(b"new", "1600:u");
         assert_eq!((found[0].urls[0].as_str(), found[0].credential.as_deref()), ("turn:t:1", Some(password.as_str())));
         assert_eq!((found[1].urls[0].as_str(), &found[1].username), ("stun:t:1", &None));
+    }
+
+    #[test]
+    fn the_disabled_get_no_credentials_and_the_shown_out_get_those_that_are_good_again() {
+        let servers = servers("[turn]\nenabled = false\nurls = [\"turn:t:1\"]\nsecrets = [\"s\"]\n");
+        let user = UserId::new("u");
+        servers.keep_from(HashSet::from([user.clone()]), HashMap::new(), UnixMs(1_000_000));
+        assert!(told(&servers, "localhost").is_empty());
+        servers.keep_from(HashSet::new(), HashMap::from([(user.clone(), UnixMs(1_620_500))]), UnixMs(1_000_000));
+        assert_eq!(told(&servers, "localhost")[0].username.as_deref(), Some("1622:u"));
+        servers.keep_from(HashSet::new(), HashMap::new(), UnixMs(1_620_500));
+        assert_eq!(told(&servers, "localhost")[0].username.as_deref(), Some("1600:u"));
+        servers.outlive(&user, UnixMs(1_630_000));
+        assert_eq!(told(&servers, "localhost")[0].username.as_deref(), Some("1631:u"));
     }
 
     #[test]

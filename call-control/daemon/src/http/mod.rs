@@ -22,6 +22,7 @@ use crate::fetcher::Fetcher;
 use crate::ice::IceServers;
 use crate::store::Store;
 use crate::tokens::Tokens;
+use crate::turn::Revocations;
 use crate::writer::Writer;
 use arc_swap::ArcSwap;
 use auth::Source;
@@ -57,6 +58,7 @@ pub struct App {
     pub assets: Assets,
     pub policy: ArcSwap<Policy>,
     pub ice: IceServers,
+    pub revocations: Revocations,
     pub trusted_proxies: Vec<IpAddr>,
     pub allowed_origins: Vec<String>,
     pub commands_per_s: u32,

@@ -158,12 +158,12 @@ fn schemas() -> Value {
         "ConsentEvent": object(&["kind", "played_ms:integer", "segment:integer?"]),
         "File": object(&["name", "bytes:integer", "sha256"]),
         "IceServers": object(&["ice_servers:IceServer[]", "ttl_s:integer"]),
-        "TurnSessions": object(&["data:TurnSession[]", "total:integer"]),
+        "TurnSessions": object(&["data:TurnSession[]", "total:integer", "missing:string[]"]),
         "TurnSession": object(&[
             "node", "client", "transport", "relayed:string[]", "began_ms:integer", "up:TurnCarried", "down:TurnCarried",
         ]),
         "TurnCarried": object(&["packets:integer", "bytes:integer"]),
-        "TurnEnded": object(&["ended:integer"]),
+        "TurnEnded": object(&["ended:integer", "missing:string[]"]),
         "IceServer": object(&["urls:string[]", "username:string?", "credential:string?"]),
     })
 }

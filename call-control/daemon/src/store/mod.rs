@@ -9,7 +9,7 @@ mod write;
 
 pub use calls::{CallPage, Cursor, StoredEvent};
 pub use people::{
-    ApiKeyRow, NewNumber, NewUser, NumberRecording, NumberRow, StoredKey, TenantRow, UserChange, UserRow,
+    ApiKeyRow, NewNumber, NewUser, NumberRecording, NumberRow, Outcast, StoredKey, TenantRow, UserChange, UserRow,
 };
 pub use recordings::{StoredConsent, StoredRecording, StoredSegment};
 pub use sessions::{AuditRow, Claimed, RefreshUse};

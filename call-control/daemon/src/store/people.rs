@@ -1,10 +1,9 @@
 //! Tenants, users, numbers and API keys.
-use super::{Store, StoreError, i64_of, is_unique_violation, ms, parsed, parsed_opt};
+use super::{Store, StoreError, i64_of, is_unique_violation, ms, opt_ms, parsed, parsed_opt};
 use offhook_contract::{PhoneNumber, TenantId, UnixMs};
 use offhook_control_core::{RecordingMode, User, UserId};
 use sqlx::Row;
 use sqlx::any::AnyRow;
-use std::collections::HashSet;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TenantRow {
@@ -51,6 +50,15 @@ pub struct UserChange {
     pub admin: Option<bool>,
     pub password_hash: Option<String>,
     pub disabled: Option<bool>,
+}
+
+/// A user whose TURN sessions and credentials of before `at` are no good any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcast {
+    pub tenant: TenantId,
+    pub user: UserId,
+    pub at: UnixMs,
+    pub disabled: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -214,18 +222,39 @@ impl Store {
         rows.iter().map(user_row).collect()
     }
 
-    /// Of every tenant: their pages are to be closed.
-    pub async fn disabled_users(&self) -> Result<HashSet<(TenantId, UserId)>, StoreError> {
-        let rows =
-            sqlx::query("SELECT tenant, id FROM \"user\" WHERE disabled_ms IS NOT NULL").fetch_all(&self.read).await?;
-        let user = |row: &AnyRow| {
-            let tenant = parsed(row, "tenant", |t| TenantId::parse(t).ok())?;
-            Ok((tenant, UserId::new(row.try_get::<String, _>("id")?)))
+    /// Of every tenant: whoever is disabled, and whoever's TURN credentials were taken back since.
+    pub async fn outcasts(&self, since: UnixMs) -> Result<Vec<Outcast>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT tenant, id, disabled_ms, turn_revoked_ms FROM \"user\" \
+             WHERE disabled_ms IS NOT NULL OR turn_revoked_ms > $1",
+        )
+        .bind(i64_of(since.0))
+        .fetch_all(&self.read)
+        .await?;
+        let outcast = |row: &AnyRow| {
+            let (disabled, revoked) = (opt_ms(row, "disabled_ms")?, opt_ms(row, "turn_revoked_ms")?);
+            Ok(Outcast {
+                tenant: parsed(row, "tenant", |t| TenantId::parse(t).ok())?,
+                user: UserId::new(row.try_get::<String, _>("id")?),
+                at: disabled.max(revoked).unwrap_or(UnixMs(0)),
+                disabled: disabled.is_some(),
+            })
         };
-        rows.iter().map(user).collect()
+        rows.iter().map(outcast).collect()
     }
 
-    /// Whoever is disabled, or has a new password, must sign in again wherever he was signed in.
+    /// What this user's TURN servers gave him until now is taken back.
+    pub async fn revoke_turn(&self, tenant: &TenantId, id: &UserId, at: UnixMs) -> Result<(), StoreError> {
+        sqlx::query("UPDATE \"user\" SET turn_revoked_ms = $3 WHERE tenant = $1 AND id = $2")
+            .bind(tenant.as_str())
+            .bind(id.as_str())
+            .bind(i64_of(at.0))
+            .execute(&self.write)
+            .await?;
+        Ok(())
+    }
+
+    /// Whoever is disabled, or has a new password, must sign in again wherever he was signed in, and his TURN sessions end.
     pub async fn change_user(
         &self,
         tenant: &TenantId,
@@ -233,11 +262,12 @@ impl Store {
         change: &UserChange,
         now: UnixMs,
     ) -> Result<(), StoreError> {
+        let ends = change.disabled == Some(true) || change.password_hash.is_some();
         let mut transaction = self.write.begin().await?;
         let changed = sqlx::query(
             "UPDATE \"user\" SET admin = COALESCE($3, admin), password_hash = COALESCE($4, password_hash), \
-             disabled_ms = CASE WHEN $5 = 1 THEN COALESCE(disabled_ms, $7) WHEN $6 = 1 THEN NULL ELSE disabled_ms END \
-             WHERE tenant = $1 AND id = $2",
+             disabled_ms = CASE WHEN $5 = 1 THEN COALESCE(disabled_ms, $7) WHEN $6 = 1 THEN NULL ELSE disabled_ms END, \
+             turn_revoked_ms = CASE WHEN $8 = 1 THEN $7 ELSE turn_revoked_ms END WHERE tenant = $1 AND id = $2",
         )
         .bind(tenant.as_str())
         .bind(id.as_str())
@@ -246,12 +276,13 @@ impl Store {
         .bind(i64::from(change.disabled == Some(true)))
         .bind(i64::from(change.disabled == Some(false)))
         .bind(i64_of(now.0))
+        .bind(i64::from(ends))
         .execute(&mut *transaction)
         .await?;
         if changed.rows_affected() == 0 {
             return Err(StoreError::Missing("user"));
         }
-        if change.disabled == Some(true) || change.password_hash.is_some() {
+        if ends {
             sqlx::query(
                 "UPDATE refresh_token SET revoked_ms = $3 WHERE tenant = $1 AND user_id = $2 AND revoked_ms IS NULL",
             )

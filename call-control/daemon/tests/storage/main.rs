@@ -511,3 +511,32 @@ async fn sqlite_is_opened_with_wal_patience_and_foreign_keys() {
     both.join_all().await;
     assert_eq!(store.audit_lines(&tenant("a")).await.unwrap().len(), 100);
 }
+
+#[tokio::test]
+async fn whoever_is_disabled_or_has_a_new_password_has_his_turn_credentials_taken_back() {
+    for (engine, store) in &engines().await.stores {
+        two_tenants(store).await;
+        let (a, b, user) = (tenant("a"), tenant("b"), UserId::new("u1"));
+        assert_eq!(store.outcasts(UnixMs(0)).await.unwrap(), [], "{engine}");
+        let disabled = |disabled| UserChange { disabled: Some(disabled), ..UserChange::default() };
+        store.change_user(&a, &user, &disabled(true), UnixMs(50)).await.unwrap();
+        let password = UserChange { password_hash: Some("x".into()), ..UserChange::default() };
+        store.change_user(&b, &user, &password, UnixMs(60)).await.unwrap();
+        let row = |tenant: &TenantId, at, disabled| Outcast {
+            tenant: tenant.clone(),
+            user: user.clone(),
+            at: UnixMs(at),
+            disabled,
+        };
+        let read = async |since| {
+            let mut read = store.outcasts(UnixMs(since)).await.unwrap();
+            read.sort_by(|x, y| x.tenant.as_str().cmp(y.tenant.as_str()));
+            read
+        };
+        assert_eq!(read(0).await, [row(&a, 50, true), row(&b, 60, false)], "{engine}");
+        assert_eq!(read(1_000).await, [row(&a, 50, true)], "{engine}: a disabled one is always named");
+        store.change_user(&a, &user, &disabled(false), UnixMs(70)).await.unwrap();
+        store.revoke_turn(&b, &user, UnixMs(80)).await.unwrap();
+        assert_eq!(read(0).await, [row(&a, 50, false), row(&b, 80, false)], "{engine}");
+    }
+}
