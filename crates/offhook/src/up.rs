@@ -16,7 +16,8 @@ pub fn up(path: Option<&Path>, dev: bool) -> Result<ExitCode> {
     process.share_threads();
     process.add::<offhook_sfu::SfuDaemon>(&bus, &taps)?;
     if relays {
-        process.add::<offhook_turn::TurnDaemon>(&bus, &taps)?;
+        // Calls go on where its ports are taken, by coturn or a web server.
+        process.add_optional::<offhook_turn::TurnDaemon>(&bus, &taps)?;
     }
     process.add::<offhook_sip::SipGateway>(&bus, &taps)?;
     process.add::<offhook_recorder::Recorder>(&bus, &taps)?;

@@ -11,7 +11,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 pub(crate) struct Health {
-    pub(crate) daemons: Vec<(DaemonKind, Lifecycle)>,
+    /// With why those do not run that the process can do without.
+    pub(crate) daemons: Vec<(DaemonKind, Lifecycle, Option<watch::Receiver<String>>)>,
     pub(crate) bus_connected: watch::Receiver<bool>,
     pub(crate) metrics: Metrics,
 }
@@ -32,7 +33,7 @@ pub(crate) async fn serve(listener: TcpListener, health: Arc<Health>) {
 async fn ready(State(health): State<Arc<Health>>) -> impl IntoResponse {
     let missing = health.missing();
     if missing.is_empty() {
-        (StatusCode::OK, "ready\n".to_owned())
+        (StatusCode::OK, format!("ready\n{}", health.done_without()))
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, missing.join("\n") + "\n")
     }
@@ -49,21 +50,31 @@ impl Health {
         if !*self.bus_connected.borrow() {
             missing.push("the bus is not connected".to_owned());
         }
-        for (kind, lifecycle) in &self.daemons {
+        for (kind, lifecycle, trouble) in &self.daemons {
             if lifecycle.is_draining() {
                 missing.push(format!("{kind} is draining"));
-            } else if !lifecycle.is_ready() {
+            } else if !lifecycle.is_ready() && !trouble.as_ref().is_some_and(|why| !why.borrow().is_empty()) {
                 missing.push(format!("{kind} is not ready"));
             }
         }
         missing
     }
 
+    /// A line for each daemon that does not run while the others do.
+    fn done_without(&self) -> String {
+        let failed = self.daemons.iter().filter(|(_, lifecycle, _)| !lifecycle.is_ready());
+        let lines = failed.filter_map(|(kind, _, trouble)| {
+            let why = trouble.as_ref()?.borrow();
+            Some(format!("without {kind}: {}\n", *why))
+        });
+        lines.collect()
+    }
+
     /// What is known only when someone asks.
     fn sample(&self) {
         let connected = i64::from(*self.bus_connected.borrow());
         self.metrics.gauge("bus_connected", "1 when the control bus is connected.").set(connected);
-        for (kind, lifecycle) in &self.daemons {
+        for (kind, lifecycle, _) in &self.daemons {
             let metrics = self.metrics.for_daemon(kind.as_str());
             metrics.gauge("ready", "1 when the daemon takes new work.").set(i64::from(lifecycle.is_ready()));
         }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// After the order to end at once, threads that hang are left behind.
 const STOP_DEADLINE: Duration = Duration::from_secs(8);
@@ -64,6 +64,8 @@ pub struct Process {
 struct Member {
     kind: DaemonKind,
     lifecycle: Lifecycle,
+    /// Why it does not run, of one that the process can do without.
+    trouble: Option<watch::Receiver<String>>,
     check: Check,
     body: Box<dyn FnOnce() -> End + Send>,
 }
@@ -112,6 +114,15 @@ impl Process {
 
     /// Adds a daemon. Its configuration is checked now, so that a mistake ends the process before anything starts.
     pub fn add<D: Daemon>(&mut self, bus: &Bus, taps: &TapForm) -> Result<(), ProcessError> {
+        self.add_as::<D>(bus, taps, false)
+    }
+
+    /// The same for a daemon without which the others are of use: while it fails it is tried again, and nobody waits.
+    pub fn add_optional<D: Daemon>(&mut self, bus: &Bus, taps: &TapForm) -> Result<(), ProcessError> {
+        self.add_as::<D>(bus, taps, true)
+    }
+
+    fn add_as<D: Daemon>(&mut self, bus: &Bus, taps: &TapForm, optional: bool) -> Result<(), ProcessError> {
         D::config(&self.switch.config())?;
         let lifecycle = self.switch.lifecycle();
         let slot = Slot {
@@ -122,10 +133,13 @@ impl Process {
             hosts: self.hosts.clone(),
             metrics: self.metrics.for_daemon(D::KIND.as_str()),
             dev: self.dev,
+            optional,
+            trouble: watch::Sender::default(),
         };
         self.daemons.push(Member {
             kind: D::KIND,
             lifecycle,
+            trouble: optional.then(|| slot.trouble.subscribe()),
             check: |file| D::config(file).map(drop),
             body: Box::new(move || supervise::<D>(&slot)),
         });
@@ -137,9 +151,9 @@ impl Process {
     pub fn run(self, bus: &Bus, on_ready: impl FnOnce(Vec<String>) + Send + 'static) -> Result<ExitCode, ProcessError> {
         let Self { runtime, switch, metrics, daemons, health_listen, drain_timeout, .. } = self;
         let checks: Vec<_> = daemons.iter().map(|d| d.check).collect();
-        let lifecycles: Vec<_> = daemons.iter().map(|d| (d.kind, d.lifecycle.clone())).collect();
+        let members: Vec<_> = daemons.iter().map(|d| (d.kind, d.lifecycle.clone(), d.trouble.clone())).collect();
         let reloads = Reloads::counted(&metrics);
-        let health = Arc::new(Health { daemons: lifecycles.clone(), bus_connected: bus.is_connected(), metrics });
+        let health = Arc::new(Health { daemons: members.clone(), bus_connected: bus.is_connected(), metrics });
         let code = runtime.block_on(async {
             let orders = Orders::listen()?;
             for address in health_listen {
@@ -151,8 +165,11 @@ impl Process {
             let ends = start_threads(daemons)?;
             let sayings = switch.clone();
             tokio::spawn(async move {
-                for (_, lifecycle) in &lifecycles {
-                    lifecycle.ready().await;
+                for (kind, lifecycle, trouble) in members {
+                    tokio::select! {
+                        () = lifecycle.ready() => {}
+                        why = failed(trouble) => lifecycle.say(format!("without {kind}, which is tried again: {why}")),
+                    }
                 }
                 crate::systemd::notify("READY=1");
                 on_ready(sayings.banner());
@@ -162,6 +179,16 @@ impl Process {
         runtime.shutdown_timeout(Duration::from_secs(1));
         code
     }
+}
+
+/// Why a daemon failed that nobody waits for; never returns while there is no such failure.
+async fn failed(trouble: Option<watch::Receiver<String>>) -> String {
+    if let Some(mut trouble) = trouble
+        && let Ok(why) = trouble.wait_for(|why| !why.is_empty()).await
+    {
+        return why.clone();
+    }
+    std::future::pending().await
 }
 
 fn start_threads(daemons: Vec<Member>) -> Result<mpsc::Receiver<End>, ProcessError> {

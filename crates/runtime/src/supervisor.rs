@@ -1,5 +1,6 @@
 //! One daemon on its own thread and tokio runtime: built, run, and after a failure built again with a growing pause.
-//! Five failures within a minute end the process: something is wrong that starting again does not mend.
+//! Five failures within a minute end the process: something is wrong that starting again does not mend. A daemon without
+//! which the others work ends nobody: it is tried again for ever, at most once a minute.
 use crate::daemon::{Daemon, Deps, with_causes};
 use crate::identity;
 use crate::lifecycle::{Lifecycle, LifecycleSwitch};
@@ -12,9 +13,12 @@ use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 const FAILURES_THAT_END_THE_PROCESS: usize = 5;
 const FAILURE_WINDOW: Duration = Duration::from_secs(60);
+/// Between two starts of a daemon that the process can do without.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// How long a daemon may take to end after it was told to end at once.
 const STOP_GRACE: Duration = Duration::from_secs(3);
@@ -28,6 +32,10 @@ pub(crate) struct Slot {
     pub(crate) hosts: Option<HostThreads>,
     pub(crate) metrics: Metrics,
     pub(crate) dev: bool,
+    /// The process goes on without it.
+    pub(crate) optional: bool,
+    /// Why it does not run; empty while it does.
+    pub(crate) trouble: watch::Sender<String>,
 }
 
 /// How a daemon's thread ended.
@@ -45,11 +53,19 @@ pub(crate) enum End {
 #[derive(Default)]
 struct Failures {
     recent: VecDeque<Instant>,
+    optional: bool,
+    /// Since it last lived for long.
+    in_a_row: u32,
 }
 
 impl Failures {
     /// The pause before the next start, or `None` when there were too many.
-    fn record(&mut self, now: Instant) -> Option<Duration> {
+    fn record(&mut self, now: Instant, lived: Duration) -> Option<Duration> {
+        if self.optional {
+            self.in_a_row = if lived > FAILURE_WINDOW { 0 } else { self.in_a_row.saturating_add(1) };
+            let doublings = self.in_a_row.saturating_sub(1).min(16);
+            return Some(LONGEST_PAUSE.min(FIRST_PAUSE * 2_u32.pow(doublings)));
+        }
         while self.recent.front().is_some_and(|at| now.duration_since(*at) > FAILURE_WINDOW) {
             self.recent.pop_front();
         }
@@ -64,9 +80,10 @@ impl Failures {
 
 /// Runs one daemon until it is told to end or fails too often. Blocks its thread.
 pub(crate) fn supervise<D: Daemon>(slot: &Slot) -> End {
-    let mut failures = Failures::default();
+    let mut failures = Failures { optional: slot.optional, ..Failures::default() };
     let restarts = slot.metrics.counter("restarts_total", "Starts of the daemon after a failure.");
     loop {
+        let began = Instant::now();
         let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| run_once::<D>(slot)));
         slot.lifecycle.set_ready(false);
         let reason = match outcome {
@@ -79,11 +96,16 @@ pub(crate) fn supervise<D: Daemon>(slot: &Slot) -> End {
             tracing::error!(daemon = %D::KIND, reason, "daemon failed while ending");
             return End::Failed;
         }
-        let Some(pause) = failures.record(Instant::now()) else {
+        let Some(pause) = failures.record(Instant::now(), began.elapsed()) else {
             tracing::error!(daemon = %D::KIND, reason, "daemon failed five times in a minute: the process ends");
             return End::GaveUp;
         };
-        tracing::error!(daemon = %D::KIND, reason, again_in = ?pause, "daemon failed");
+        if slot.optional {
+            tracing::error!(daemon = %D::KIND, reason, again_in = ?pause, "daemon failed; the others go on without it");
+        } else {
+            tracing::error!(daemon = %D::KIND, reason, again_in = ?pause, "daemon failed");
+        }
+        slot.trouble.send_replace(reason);
         restarts.increment();
         slot.metrics.clear_gauges();
         if wait(slot, pause) {
@@ -164,10 +186,20 @@ mod tests {
     #[test]
     fn the_fifth_failure_in_a_minute_is_one_too_many_and_slow_failures_go_on_for_ever() {
         let (start, mut fast, mut slow) = (Instant::now(), Failures::default(), Failures::default());
-        let pauses: Vec<_> = (0..5).map(|n| fast.record(start + Duration::from_secs(n))).collect();
+        let pauses: Vec<_> = (0..5).map(|n| fast.record(start + Duration::from_secs(n), Duration::ZERO)).collect();
         let expected = [500, 1_000, 2_000, 4_000].map(|ms| Some(Duration::from_millis(ms)));
         assert_eq!(pauses.get(..4).unwrap(), expected);
         assert_eq!(pauses.last().unwrap(), &None);
-        assert!((0..50).all(|n| slow.record(start + Duration::from_secs(n * 20)).is_some()));
+        assert!((0..50).all(|n| slow.record(start + Duration::from_secs(n * 20), Duration::ZERO).is_some()));
+    }
+
+    #[test]
+    fn what_the_process_can_do_without_is_tried_for_ever_with_pauses_that_grow_to_a_minute() {
+        let mut failures = Failures { optional: true, ..Failures::default() };
+        let mut record = |lived| failures.record(Instant::now(), lived).unwrap().as_millis();
+        let pauses: Vec<_> = (0..40).map(|_| record(Duration::ZERO)).collect();
+        assert_eq!(pauses[..9], [500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]);
+        assert_eq!(pauses.last(), Some(&60_000));
+        assert_eq!((record(Duration::from_secs(61)), record(Duration::ZERO)), (500, 500));
     }
 }

@@ -74,6 +74,27 @@ impl Daemon for Probe {
     }
 }
 
+/// Finds its port taken.
+struct Beside;
+
+impl Daemon for Beside {
+    const KIND: DaemonKind = DaemonKind::Turn;
+    type Config = bool;
+
+    fn config(file: &ConfigFile) -> Result<bool, ConfigError> {
+        Ok(file.section::<toml::Table>("turn")?.contains_key("listen"))
+    }
+
+    async fn build(_: bool, _: Deps) -> Result<Self, StartError> {
+        say("tried");
+        Err(StartError::new("listen on 0.0.0.0:3478", std::io::Error::from(std::io::ErrorKind::AddrInUse)))
+    }
+
+    async fn run(self) -> Result<(), RunError> {
+        Ok(())
+    }
+}
+
 /// The process under test.
 #[test]
 fn the_process() {
@@ -83,6 +104,9 @@ fn the_process() {
     let unused: SocketAddr = "127.0.0.1:0".parse().unwrap();
     let mut process = Process::new(config, unused, false).unwrap();
     process.add::<Probe>(&bus, &TapForm::Network).unwrap();
+    if Beside::config(&ConfigFile::load(Some(path.as_ref())).unwrap()).unwrap() {
+        process.add_optional::<Beside>(&bus, &TapForm::Network).unwrap();
+    }
     let code = process.run(&bus, |lines| say(&format!("banner {}", lines.join("|")))).unwrap();
     // ExitCode cannot be read; the harness would say 0 in any case.
     std::process::exit(if code == std::process::ExitCode::SUCCESS { 0 } else { 70 });
@@ -233,6 +257,23 @@ fn sighup_hands_over_a_good_configuration_and_keeps_the_old_one_when_it_is_bad()
     running.signal("HUP");
     running.hear(&["reloaded two"]);
     running.wait_for_metric("offhook_config_reloads_total 1");
+    running.signal("TERM");
+    running.hear(&["draining"]);
+    assert_eq!(running.exit_code(), Some(0));
+}
+
+#[test]
+fn a_daemon_that_the_others_can_do_without_ends_nobody_and_is_tried_again() {
+    let mut running = Running::start("run", "[turn]\nlisten = \"0.0.0.0:3478\"\n");
+    let mut heard: Vec<String> = std::iter::from_fn(|| running.next()).take(8).collect();
+    heard.sort();
+    let banner = "banner Probe  http://nowhere|without turn, which is tried again: cannot listen on 0.0.0.0:3478";
+    assert!(heard[0].starts_with(banner) && heard[0].contains("in use"), "{heard:?}");
+    assert_eq!((heard[1].as_str(), heard[2].as_str()), ("built one host-sfu", "ready"));
+    assert!(heard[3..].iter().all(|word| word == "tried"), "{heard:?}");
+    let (status, page) = running.get("/readyz");
+    assert!(status == 200 && page.starts_with("ready\nwithout turn: ") && page.contains("in use"), "{page}");
+    running.wait_for_metric("offhook_ready{daemon=\"turn\"} 0");
     running.signal("TERM");
     running.hear(&["draining"]);
     assert_eq!(running.exit_code(), Some(0));
