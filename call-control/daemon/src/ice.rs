@@ -8,6 +8,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub const TTL_S: u64 = 600;
+/// A split deployment in which `[turn]` was written for the TURN server alone.
+const NOWHERE: &str = "a TURN server is there, and pages are told of none of its addresses: set turn.listen to what it has \
+                       (or turn.urls to its addresses), here as well";
+/// Pages are told of one set of addresses, wherever it leads.
+const SEVERAL: &str = "several TURN servers are there, and pages are told of the addresses in turn.listen alone: set \
+                       turn.urls to those of all, here as well";
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct IceServer {
@@ -27,6 +33,8 @@ struct Known {
     net: Net,
     /// One of our own servers is there and takes new sessions.
     present: bool,
+    /// What the operator was told already.
+    said: HashSet<&'static str>,
     /// What our own server made, where nobody chose a secret.
     kept: Option<Secret>,
     /// Who gets no credentials.
@@ -41,6 +49,7 @@ impl IceServers {
             turn,
             net,
             present: false,
+            said: HashSet::new(),
             kept: None,
             disabled: HashSet::new(),
             revoked: HashMap::new(),
@@ -55,13 +64,18 @@ impl IceServers {
     pub fn reload(&self, turn: Turn, net: Net) {
         let mut known = self.known();
         (known.turn, known.net) = (turn, net);
+        known.said.clear();
         known.find_secret();
     }
 
     /// Nobody is told of our own TURN server before it is there.
     pub fn nodes_changed(&self, rows: &[NodeRow]) {
-        let present = rows.iter().any(|row| row.kind == DaemonKind::Turn && row.state == NodeState::Ready);
+        let ready = rows.iter().filter(|row| row.kind == DaemonKind::Turn && row.state == NodeState::Ready).count();
+        let present = ready > 0;
         let mut known = self.known();
+        if ready > 1 && known.turn.enabled && known.turn.urls.is_empty() {
+            known.warn_once(SEVERAL);
+        }
         if present != known.present {
             known.present = present;
             known.find_secret();
@@ -86,11 +100,14 @@ impl IceServers {
 
     /// For a page that was reached under this host name. Empty without TURN: our SFUs need none.
     pub fn for_page(&self, page: Option<&str>, user: &UserId, now: UnixMs) -> Vec<IceServer> {
-        let known = self.known();
+        let mut known = self.known();
         if known.turn.enabled && !known.present {
             return Vec::new();
         }
         let urls = known.turn.urls(&known.net, page);
+        if known.turn.enabled && urls.is_empty() {
+            known.warn_once(NOWHERE);
+        }
         let (relays, plain): (Vec<String>, Vec<String>) = urls.into_iter().partition(|url| url.starts_with("turn"));
         let mut servers = Vec::new();
         let shut = relays.is_empty() || known.disabled.contains(user);
@@ -109,6 +126,12 @@ impl IceServers {
 }
 
 impl Known {
+    fn warn_once(&mut self, why: &'static str) {
+        if self.said.insert(why) {
+            tracing::warn!("{why}");
+        }
+    }
+
     fn secret(&self) -> Option<&Secret> {
         self.turn.secrets.first().or(self.kept.as_ref())
     }
@@ -187,9 +210,31 @@ mod tests {
         assert_eq!(found[0].username.as_deref(), Some("1600:u"));
         let password = offhook_wire_stun::credentials::password(b"north", "1600:u");
         assert_eq!(found[0].credential.as_deref(), Some(password.as_str()));
+        assert!(servers.known().said.is_empty());
         assert!(told(&servers, "phone.example.org").is_empty(), "loopback is of no use elsewhere");
+        assert_eq!(servers.known().said, HashSet::from([NOWHERE]), "the operator hears of it");
         servers.nodes_changed(&[turn_node(NodeState::Draining)]);
         assert!(told(&servers, "localhost").is_empty());
+    }
+
+    #[test]
+    fn one_set_of_addresses_for_several_servers_is_warned_of_until_they_are_named() {
+        let mut second = turn_node(NodeState::Ready);
+        second.node = NodeId::parse("turn-2").unwrap();
+        let rows = |second: &NodeRow| [turn_node(NodeState::Ready), second.clone()];
+        let listen = "[turn]\nlisten = [\"203.0.113.5:3478\"]\nsecrets = [\"s\"]\n";
+        let unnamed = servers(listen);
+        unnamed.nodes_changed(&[turn_node(NodeState::Ready)]);
+        assert!(unnamed.known().said.is_empty());
+        unnamed.nodes_changed(&rows(&second));
+        assert_eq!(unnamed.known().said, HashSet::from([SEVERAL]));
+        let named = servers(&format!("{listen}urls = [\"turn:a:3478\", \"turn:b:3478\"]\n"));
+        named.nodes_changed(&rows(&second));
+        assert_eq!((told(&named, "phone.example.org")[0].urls.len(), named.known().said.len()), (2, 0));
+        second.state = NodeState::Draining;
+        let alone = servers(listen);
+        alone.nodes_changed(&rows(&second));
+        assert!(alone.known().said.is_empty());
     }
 
     #[test]
