@@ -200,6 +200,9 @@ impl ConfigFile {
             secrets.insert(0, raw.secret.clone());
         }
         self.check_turn(&raw, enabled, certificate.is_some(), &secrets)?;
+        if enabled {
+            self.check_beside_control(&raw)?;
+        }
         let listen = match listens {
             true => raw.listen,
             false => vec![SocketAddr::from(([127, 0, 0, 1], 3_478))],
@@ -235,6 +238,25 @@ impl ConfigFile {
             certificate,
             kept_secret: self.storage()?.data_dir.join(KEPT_SECRET),
         })
+    }
+
+    /// TURN over TCP and TLS and the API cannot share a socket; whoever came second would not start.
+    fn check_beside_control(&self, raw: &RawTurn) -> Result<(), ConfigError> {
+        let control = self.table.get("control").and_then(|control| control.get("listen"));
+        let control = control.map_or_else(Vec::new, |value| match value.as_array() {
+            Some(list) => list.iter().collect(),
+            None => vec![value],
+        });
+        let control: Vec<SocketAddr> = control.into_iter().filter_map(|text| text.as_str()?.parse().ok()).collect();
+        for (key, list) in [("listen", &raw.listen), ("tls_listen", &raw.tls_listen)] {
+            let both =
+                list.iter().find_map(|ours| Some((ours, control.iter().find(|theirs| overlap(*ours, **theirs))?)));
+            if let Some((ours, theirs)) = both {
+                let expected = format!("a port or an address of its own: {ours} is taken by control.listen = {theirs}");
+                return Err(self.refusal(&format!("turn.{key}"), &expected));
+            }
+        }
+        Ok(())
     }
 
     /// Where the stack listens besides media ports, as far as this configuration says: TURN clients must not be relayed
@@ -385,6 +407,11 @@ fn hosts(net: &Net, bound: SocketAddr, page: Option<&str>) -> Vec<String> {
     announced.iter().map(ToString::to_string).collect()
 }
 
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let meet = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && one.port() != 0 && one.is_ipv4() == other.is_ipv4() && meet
+}
+
 /// Whether this is a host as a URL writes it, and nothing else.
 fn is_host(text: &str) -> bool {
     match text.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
@@ -469,6 +496,29 @@ mod tests {
         ] {
             let error = file(&format!("[turn]\n{line}\n")).turn().unwrap_err().to_string();
             assert!(error.contains(path), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_socket_that_call_control_listens_on_is_refused_and_both_are_named() {
+        let read = |control: &str, turn: &str| {
+            let files = "[tls]\ncertificate = \"a\"\nkey = \"b\"\n";
+            file(&format!("{files}[control]\nlisten = {control}\n[turn]\n{turn}\n")).turn()
+        };
+        for (control, turn, key) in [
+            ("\"0.0.0.0:443\"", "tls_listen = [\"0.0.0.0:443\"]", "turn.tls_listen"),
+            ("[\"127.0.0.1:8080\", \"192.0.2.1:443\"]", "tls_listen = [\"0.0.0.0:443\"]", "turn.tls_listen"),
+            ("\"[::]:3478\"", "listen = \"[2001:db8::1]:3478\"", "turn.listen"),
+        ] {
+            let error = read(control, turn).unwrap_err().to_string();
+            assert!(error.contains(key) && error.contains("control.listen"), "{error}");
+        }
+        for (control, turn) in [
+            ("\"192.0.2.1:443\"", "tls_listen = [\"192.0.2.2:443\"]"),
+            ("\"0.0.0.0:443\"", "tls_listen = [\"0.0.0.0:5349\"]"),
+            ("\"0.0.0.0:443\"", "enabled = false\ntls_listen = [\"0.0.0.0:443\"]"),
+        ] {
+            read(control, turn).unwrap();
         }
     }
 
