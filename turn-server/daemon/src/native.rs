@@ -150,12 +150,15 @@ impl TurnConfig {
     }
 
     /// The media ports of these SFUs and of `media_peers`. What an SFU announces under an address of this host is reached
-    /// by its local one. `neighbours`: they run in this process, so that even their loopback is ours.
+    /// by its local one. `neighbours`: they run in this process, so that even their loopback is ours. Others say where they
+    /// are, and open neither private networks nor our own sockets by it; on this host they may run beside us.
     pub(crate) fn media(&self, sfus: &[NodeRow], neighbours: bool) -> Vec<MediaPeer> {
+        let policy = self.policy(&Live::default());
         let loopback = neighbours || self.turn.is_on_loopback();
         let configured = self.turn.media_peers.iter();
         let mut media: Vec<MediaPeer> =
             configured.map(|peer| MediaPeer { announced: peer.announced, local: peer.local }).collect();
+        let mut refused = 0_usize;
         for announced in sfus.iter().flat_map(|row| &row.media_addresses).copied() {
             let is_known = media.iter().any(|peer| peer.announced == announced);
             if is_known || announced.ip().is_unspecified() || (announced.ip().is_loopback() && !loopback) {
@@ -163,7 +166,15 @@ impl TurnConfig {
             }
             let own = self.net.public_addresses.iter().find(|address| address.public == announced.ip());
             let local = SocketAddr::new(own.map_or(announced.ip(), |own| own.local), announced.port());
+            let here = policy.own_addresses.contains(&local.ip()) || local.ip().is_loopback();
+            if !neighbours && [announced, local].iter().any(|one| !policy.takes_media_from_elsewhere(*one, here)) {
+                refused += 1;
+                continue;
+            }
             media.push(MediaPeer { announced, local });
+        }
+        if refused > 0 {
+            tracing::warn!(refused, "media ports of SFUs elsewhere that only turn.media_peers or allowed_peers may open");
         }
         // An SFU lists what it announces and what it is bound to: behind our NAT both are one port, with one name.
         let mapped: Vec<SocketAddr> =
@@ -287,9 +298,9 @@ mod tests {
         let config =
             config(&format!("{OPEN}media_peers = [{{ announced = \"203.0.113.7:1\", local = \"10.0.0.7:1\" }}]\n"));
         let config = config.unwrap();
-        let rows = [sfu(&["198.51.100.5:7882", "203.0.113.7:1", "203.0.113.7:2", "127.0.0.1:7882"])];
+        let rows = [sfu(&["198.51.100.5:7882", "203.0.113.7:1", "5.5.5.5:2", "127.0.0.1:7882"])];
         let local = |media: &[MediaPeer]| media.iter().map(|peer| peer.local.to_string()).collect::<Vec<_>>();
-        assert_eq!(local(&config.media(&rows, false)), ["10.0.0.7:1", "10.0.0.5:7882", "203.0.113.7:2"]);
+        assert_eq!(local(&config.media(&rows, false)), ["10.0.0.7:1", "10.0.0.5:7882", "5.5.5.5:2"]);
         assert!(local(&config.media(&rows, true)).contains(&"127.0.0.1:7882".to_owned()));
     }
 
@@ -303,6 +314,31 @@ mod tests {
             let media = config.media(&[sfu(&["10.0.0.5:7882", "198.51.100.5:7882"])], neighbours);
             assert_eq!(media, [expected]);
         }
+    }
+
+    #[test]
+    fn an_sfu_elsewhere_opens_neither_private_networks_nor_our_sockets_nor_what_is_denied() {
+        let text = format!("{OPEN}denied_peers = [\"6.6.6.6\"]\nallowed_peers = [\"10.9.0.0/16\"]\n");
+        let config = config(&text).unwrap();
+        let rows = [sfu(&[
+            "10.0.0.9:5432",
+            "169.254.169.254:80",
+            "[::ffff:192.168.1.1]:80",
+            "[64:ff9b::a00:9]:80",
+            "[::1]:4222",
+            "6.6.6.6:7882",
+            "10.0.0.5:3478",
+            "198.51.100.5:8443",
+            // What it may: this host, the Internet, what the operator allows.
+            "10.0.0.5:7882",
+            "5.5.5.5:7882",
+            "10.9.0.1:7882",
+        ])];
+        let names = |neighbours| -> Vec<String> {
+            config.media(&rows, neighbours).iter().map(|peer| peer.announced.to_string()).collect()
+        };
+        assert_eq!(names(false), ["10.0.0.5:7882", "5.5.5.5:7882", "10.9.0.1:7882"]);
+        assert!(names(true).contains(&"10.0.0.9:5432".to_owned()));
     }
 
     #[test]

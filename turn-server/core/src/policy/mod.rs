@@ -139,6 +139,15 @@ impl PeerPolicy {
         if self.is_own_socket(peer) { Err(Forbidden::OwnSocket) } else { Ok(peer) }
     }
 
+    /// Whether an SFU elsewhere may name this as its media port: its word opens nothing that is closed to everybody, and no
+    /// socket of ours. `here`: an address of this host.
+    #[must_use]
+    pub fn takes_media_from_elsewhere(&self, media: SocketAddr, here: bool) -> bool {
+        let media = canonical_socket(media);
+        let is_open = || Faces::of(media.ip()).iter().all(|face| self.judge_face(face).is_ok());
+        media.port() != 0 && !self.is_own_socket(media) && (here || is_open())
+    }
+
     /// Whether a permission given under another policy may stay.
     pub(crate) fn may_keep(&self, peer: IpAddr) -> bool {
         self.media.iter().any(|media| media.local.ip() == peer) || self.judge_address(peer).is_ok()
