@@ -1,5 +1,8 @@
 //! Whose TURN sessions run on every TURN server, and users who may keep none: whoever is disabled, has a new password or is
 //! shown out by an admin loses the sessions and the credentials that he had until then.
+//!
+//! A new password ends no access token: a page of a former sign-in that is still open is given new credentials until its
+//! token ends.
 use crate::daemon::TaskEnd;
 use crate::ice::{IceServers, TTL_S};
 use crate::store::Outcast;
