@@ -53,7 +53,7 @@ impl Health {
         for (kind, lifecycle, trouble) in &self.daemons {
             if lifecycle.is_draining() {
                 missing.push(format!("{kind} is draining"));
-            } else if !lifecycle.is_ready() && !trouble.as_ref().is_some_and(|why| !why.borrow().is_empty()) {
+            } else if !lifecycle.is_ready() && trouble.as_ref().is_none_or(|why| why.borrow().is_empty()) {
                 missing.push(format!("{kind} is not ready"));
             }
         }

@@ -174,7 +174,10 @@ impl TurnConfig {
             media.push(MediaPeer { announced, local });
         }
         if refused > 0 {
-            tracing::warn!(refused, "media ports of SFUs elsewhere that only turn.media_peers or allowed_peers may open");
+            tracing::warn!(
+                refused,
+                "media ports of SFUs elsewhere that only turn.media_peers or allowed_peers may open"
+            );
         }
         // An SFU lists what it announces and what it is bound to: behind our NAT both are one port, with one name.
         let mapped: Vec<SocketAddr> =

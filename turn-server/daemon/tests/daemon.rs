@@ -94,6 +94,10 @@ impl Stage {
     }
 
     fn announce_sfu(&self, media: SocketAddr) -> (watch::Sender<NodeRow>, Presence) {
+        self.announce_sfu_at(&[media])
+    }
+
+    fn announce_sfu_at(&self, media: &[SocketAddr]) -> (watch::Sender<NodeRow>, Presence) {
         let row = NodeRow {
             node: NodeId::parse("sfu-1").unwrap(),
             kind: DaemonKind::Sfu,
@@ -103,7 +107,7 @@ impl Stage {
             state: NodeState::Ready,
             load: 0,
             capacity: 1,
-            media_addresses: vec![media],
+            media_addresses: media.to_vec(),
             certificate_fingerprint: None,
             trunks: Vec::new(),
         };
@@ -166,6 +170,18 @@ async fn an_sfus_media_port_is_a_peer_from_its_presence_on_until_it_withdraws() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_sfu_behind_the_same_nat_is_heard_under_its_public_address() {
+    let stage = Stage::with("[net]\npublic_addresses = [{ public = \"198.51.100.5\", local = \"127.0.0.1\" }]\n").await;
+    let local = sfu();
+    let public = SocketAddr::new("198.51.100.5".parse().unwrap(), local.port());
+    // As an SFU lists them: announced and bound, sorted.
+    let (_row, _presence) = stage.announce_sfu_at(&[local, public]);
+    let mut client = stage.allocated("alice");
+    until("the media port stays closed", || client.bind(CHANNEL, public).is_ok()).await;
+    assert_eq!(echo(&client), b"HELLO");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_are_listed_by_account_counted_and_revoked_with_their_credentials() {
     let stage = Stage::with("").await;
     let media = sfu();
@@ -197,22 +213,6 @@ async fn sessions_are_listed_by_account_counted_and_revoked_with_their_credentia
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_drained_server_lets_sessions_end_takes_no_new_ones_and_frees_its_port() {
-    let stage = Stage::with("").await;
-    let media = sfu();
-    let (_row, _presence) = stage.announce_sfu(media);
-    let mut client = stage.allocated("alice");
-    until("the media port stays closed", || client.bind(CHANNEL, media).is_ok()).await;
-    stage.own_row("a session", |row| row.load == 1).await;
-    stage.switch.drain();
-    stage.own_row("that it drains", |row| row.state == NodeState::Draining).await;
-    assert!(stage.log_in("bob", 600).unwrap().allocate().unwrap_err().to_string().contains("508"));
-    assert_eq!(echo(&client), b"HELLO");
-    client.refresh(0).unwrap();
-    tokio::time::timeout(PATIENCE, stage.run).await.unwrap().unwrap();
-    UdpSocket::bind(stage.address).unwrap();
-    assert!(stage.bus.nodes_of(DaemonKind::Turn).all().is_empty());
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_are_revoked_in_one_request_which_may_be_told_again_and_reloads_nothing() {
     let stage = Stage::with("").await;
     let (media, other) = (sfu(), sfu());
@@ -241,6 +241,22 @@ async fn many_are_revoked_in_one_request_which_may_be_told_again_and_reloads_not
     assert!(stage.log_in("dave", 600).unwrap().allocate().unwrap_err().to_string().contains("401"));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drained_server_lets_sessions_end_takes_no_new_ones_and_frees_its_port() {
+    let stage = Stage::with("").await;
+    let media = sfu();
+    let (_row, _presence) = stage.announce_sfu(media);
+    let mut client = stage.allocated("alice");
+    until("the media port stays closed", || client.bind(CHANNEL, media).is_ok()).await;
+    stage.own_row("a session", |row| row.load == 1).await;
+    stage.switch.drain();
+    stage.own_row("that it drains", |row| row.state == NodeState::Draining).await;
+    assert!(stage.log_in("bob", 600).unwrap().allocate().unwrap_err().to_string().contains("508"));
+    assert_eq!(echo(&client), b"HELLO");
+    client.refresh(0).unwrap();
+    tokio::time::timeout(PATIENCE, stage.run).await.unwrap().unwrap();
+    UdpSocket::bind(stage.address).unwrap();
+    assert!(stage.bus.nodes_of(DaemonKind::Turn).all().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
