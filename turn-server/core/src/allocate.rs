@@ -71,6 +71,7 @@ impl Shard {
             permissions: Vec::new(),
             channels: Vec::new(),
             new_peers: Bucket::default(),
+            refusals: Bucket::default(),
             up: Meter::default(),
             down: Meter::default(),
             began: now,

@@ -27,6 +27,8 @@ pub(crate) struct Allocation {
     pub(crate) permissions: Vec<Permission>,
     pub(crate) channels: Vec<Channel>,
     pub(crate) new_peers: Bucket,
+    /// Refusals on its path.
+    pub(crate) refusals: Bucket,
     pub(crate) up: Meter,
     pub(crate) down: Meter,
     pub(crate) began: Moment,

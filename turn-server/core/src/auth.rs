@@ -11,6 +11,8 @@ use offhook_shard::{Moment, Rate};
 use offhook_wire_stun::{AttributeType, Class, Message, MessageBuilder};
 use std::sync::Arc;
 
+/// Answers to what does not log in, on the path of an allocation.
+const OWNERS_REFUSALS: Rate = Rate { per_second: 5, burst: 20 };
 /// PASSWORD-ALGORITHMS as we send it, SHA-256 before MD5, no parameters (RFC 8489 §14.11).
 const ALGORITHMS: [u8; 8] = [0, 2, 0, 0, 0, 1, 0, 0];
 /// A header and REQUESTED-TRANSPORT.
@@ -176,12 +178,13 @@ impl Shard {
             let Some(message) = length.and_then(|length| buffer.get(..length)) else { continue };
             needed = message.len();
             if needed <= allowed {
+                self.counters.count_sent(why);
                 return self.reply(asked.path, message);
             }
         }
         self.refuse_beyond_measure(
             now,
-            asked,
+            (asked, why),
             needed.saturating_sub(allowed),
             buffer.get(..needed).unwrap_or_default(),
         );
@@ -189,13 +192,14 @@ impl Shard {
 
     /// Under a long realm nobody could log in if no answer were too long: those are few, and nothing shorter than an
     /// Allocate has one.
-    fn refuse_beyond_measure(&mut self, now: Moment, asked: &Asked, excess: usize, message: &[u8]) {
+    fn refuse_beyond_measure(&mut self, now: Moment, (asked, why): (&Asked, AuthError), excess: usize, message: &[u8]) {
         let ip = asked.path.client.ip();
         if message.is_empty() {
             return;
         }
         let asks = asked.length - if asked.fingerprint { FINGERPRINT_LEN } else { 0 } >= ALLOCATE_MIN;
         if asks && self.excess.take(now, ip, EXCESS, excess as u64) {
+            self.counters.count_sent(why);
             self.reply(asked.path, message);
         } else {
             self.counters.refusals_throttled += 1;
@@ -231,18 +235,27 @@ impl Shard {
 
     /// A connection cannot be forged, but each answer costs us: who asks too much without an allocation is cut off.
     fn may_answer_stream(&mut self, now: Moment, path: &ClientPath) -> bool {
-        if self.sources.take(now, path.client.ip(), self.settings.unauthenticated, 1) {
+        if self.stream_sources.take(now, path.client.ip(), self.settings.unauthenticated, 1) {
             return true;
         }
         self.counters.refusals_throttled += 1;
-        if !self.by_path.contains_key(path) {
-            self.outputs.push_back(Output::CloseClient { path: *path });
-        }
+        self.outputs.push_back(Output::CloseClient { path: *path });
         false
+    }
+
+    /// Whoever has an allocation here is no stranger: what others send in the name of his address costs him no answer
+    /// to a nonce that has become stale.
+    fn may_answer_owner(&mut self, now: Moment, key: AllocationKey) -> bool {
+        let answers = self.allocations.get_mut(key).is_some_and(|own| own.refusals.take(now, OWNERS_REFUSALS, 1));
+        self.counters.refusals_throttled += u64::from(!answers);
+        answers
     }
 
     /// Nothing is sent to ourselves or to where nobody can be, and nobody is sent much.
     pub(crate) fn may_answer_unknown(&mut self, now: Moment, path: &ClientPath) -> bool {
+        if let Some(key) = self.by_path.get(path).copied() {
+            return self.may_answer_owner(now, key);
+        }
         let ip = path.client.ip();
         if path.is_stream() {
             return self.may_answer_stream(now, path);

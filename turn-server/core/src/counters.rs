@@ -12,6 +12,8 @@ counters! {
     challenges,
     stale_nonces,
     bad_credentials,
+    /// 401, and really sent.
+    unauthorized_sent,
     /// Answers to strangers that their prefix had too many of.
     refusals_throttled,
     /// Nothing is answered to ourselves.
@@ -54,6 +56,10 @@ impl Counters {
             AuthError::StaleNonce => self.stale_nonces += 1,
             _ => self.bad_credentials += 1,
         }
+    }
+
+    pub(crate) const fn count_sent(&mut self, why: AuthError) {
+        self.unauthorized_sent += (why.stun_code() == 401) as u64;
     }
 
     pub(crate) const fn count_forbidden(&mut self, _why: Forbidden) {

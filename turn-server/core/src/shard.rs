@@ -52,6 +52,8 @@ pub struct Shard {
     pub(crate) nonces: Nonces,
     pub(crate) random: Random,
     pub(crate) sources: SourceBuckets,
+    /// Nobody who forges datagrams can take them from connections.
+    pub(crate) stream_sources: SourceBuckets,
     pub(crate) excess: SourceBuckets,
     pub(crate) shard_rate: Rate,
     pub(crate) shard_up: Bucket,
@@ -90,6 +92,7 @@ impl Shard {
             counters: Counters::default(),
             nonces: Nonces::new(&options.secret),
             sources: SourceBuckets::new(SOURCES, random.next_u64()),
+            stream_sources: SourceBuckets::new(SOURCES, random.next_u64()),
             excess: SourceBuckets::new(EXCESSES, random.next_u64()),
             shard_rate: Rate::bytes(options.settings.shard_bytes_per_second),
             shard_up: Bucket::default(),

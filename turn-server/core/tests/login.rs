@@ -496,11 +496,41 @@ fn a_connection_that_guesses_on_and_on_is_cut_off_and_one_with_an_allocation_is_
         .count();
     assert!(answered as u64 <= rate.burst, "{answered} guesses were answered");
     assert!(stage.closed.contains(&guesser.path), "the connection stays open");
-    // The same address: its new questions wait, what it has stays.
+    // The same address: who has an allocation is answered as ever.
     let plain = honest.plain(Method::BINDING, |_| {});
-    assert!(stage.try_answer(&honest.path, &plain).is_none());
+    assert!(stage.try_answer(&honest.path, &plain).is_some());
     assert!(!stage.closed.contains(&honest.path));
     assert_eq!(honest.refresh(&mut stage, 600).code(), 0);
+}
+
+#[test]
+fn a_flood_in_a_clients_name_costs_it_neither_its_allocation_nor_its_connections() {
+    let mut stage = Stage::new();
+    let rate = stage.settings.unauthenticated;
+    let mut alice = Client::new("203.0.113.9:5000", "alice", "sesame");
+    alice.allocated(&mut stage);
+    let nonce_lifetime = stage.settings.nonce_lifetime.unwrap();
+    alice.refresh(&mut stage, 3_000);
+    stage.advance(nonce_lifetime + secs(1));
+    // Forged, from every port of her address.
+    let mut stranger = Client::new("203.0.113.9:1", "alice", "guess");
+    let answered = (1..=rate.burst as u16 + 200)
+        .filter(|port| {
+            stranger.path = udp(&format!("203.0.113.9:{}", 10_000 + port));
+            let asked = stranger.plain(Method::ALLOCATE, udp_request);
+            stage.try_answer(&stranger.path, &asked).is_some()
+        })
+        .count();
+    assert!(answered as u64 <= rate.burst, "{answered} strangers were answered");
+    // Her nonce is stale, and she is told the new one.
+    assert_eq!(alice.refresh(&mut stage, 600).code(), 0);
+    // Whoever comes by a connection has forged nothing.
+    Client::by(tcp("203.0.113.9:6000", 2), "alice", "sesame").allocated(&mut stage);
+    assert!(stage.closed.is_empty());
+    // In the name of her very port there is a limit, too.
+    let forged = alice.plain(Method::ALLOCATE, udp_request);
+    let answered = (0..100).filter(|_| stage.try_answer(&alice.path, &forged).is_some()).count();
+    assert!((1..=20).contains(&answered), "{answered}");
 }
 
 #[test]

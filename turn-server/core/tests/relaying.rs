@@ -256,8 +256,8 @@ fn what_broke_an_invariant_ends_by_itself() {
         assert_eq!(client.permit(&mut stage, at(PEER)), 0);
     }
     stage.shard.quarantine(stage.now, &broken.path);
-    let relay = stage.relay_at(*stage.sockets.values().next().unwrap());
     stage.command(Command::Drain);
+    let relay = stage.relay_at(*stage.sockets.values().next().unwrap());
     assert_eq!((stage.shard.gauges().allocations, stage.sockets.len()), (2, 2));
     assert!(broken.send(&mut stage, at(PEER), b"gone").is_none());
     stage.shard.quarantine_relay(stage.now, relay);

@@ -206,11 +206,9 @@ impl State {
 
     async fn reload(&mut self, server: &Server, file: &ConfigFile, sfus: &[NodeRow]) {
         match TurnConfig::read(file) {
-            Ok(config) => {
-                if config.turn.listen != self.config.turn.listen
-                    || config.turn.tls_listen != self.config.turn.tls_listen
-                {
-                    tracing::warn!("turn.listen and turn.tls_listen wait for a restart");
+            Ok(mut config) => {
+                for key in config.keep_fixed(&self.config) {
+                    tracing::warn!(key, "changed, and waits for a restart");
                 }
                 if !config.turn.secrets.is_empty() {
                     self.live.secrets = config.turn.secrets.clone();
@@ -218,11 +216,12 @@ impl State {
                 self.config = config;
                 self.live.media = self.config.media(sfus, self.together);
                 self.apply(server).await;
+                tracing::info!("users, secrets, quotas and peer ranges were read again");
             }
             Err(error) => tracing::error!(%error, "[turn] not read again: the old one stays"),
         }
         match server.reload_certificate() {
-            Ok(()) => tracing::info!("users, secrets, quotas, peer ranges and certificate were read again"),
+            Ok(()) => tracing::info!("certificate read again"),
             Err(error) => tracing::error!(%error, "certificate not read again: the old one stays"),
         }
     }

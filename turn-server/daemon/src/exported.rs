@@ -20,7 +20,7 @@ const COTURN: [(&str, &str, Of); 13] = [
     ("turn_total_traffic_peer_sentb", "Bytes to peers.", |c| c.up_bytes),
     ("turn_total_traffic_peer_rcvp", "Packets from peers.", |c| c.down_packets),
     ("turn_total_traffic_peer_rcvb", "Bytes from peers.", |c| c.down_bytes),
-    ("turn_unauthenticated_401_sent", "Challenges and refused logins.", |c| c.challenges + c.bad_credentials),
+    ("turn_unauthenticated_401_sent", "Challenges and refused logins.", |c| c.unauthorized_sent),
     ("turn_unauthenticated_401_ratelimited", "Refused logins that were not answered.", |c| c.refusals_throttled),
 ];
 
@@ -60,5 +60,7 @@ impl Exported {
         refused.set(sum(&|one| one.refused_datagrams));
         let handed = self.metrics.counter("turn_handed_over_total", "Between TURN and an SFU without a socket.");
         handed.set(sum(&|one| one.handed_over));
+        let lost = self.metrics.counter("turn_lost_log_lines_total", "The log had no room for them.");
+        lost.set(sum(&|one| one.lost_news));
     }
 }

@@ -2,6 +2,7 @@
 use crate::server::read;
 use crate::traffic::Traffic;
 use crate::worker::SharedSnapshot;
+use crate::worker::Snapshot;
 use axum::Router;
 use axum::http::header;
 use axum::routing::get;
@@ -52,14 +53,14 @@ fn page(snapshots: &[SharedSnapshot]) -> String {
         counter(&format!("{prefix}_{down}p"), sum(|c| c.down_packets));
         counter(&format!("{prefix}_{down}b"), sum(|c| c.down_bytes));
     }
-    counter("turn_unauthenticated_401_sent", sum(|c| c.challenges + c.bad_credentials));
+    counter("turn_unauthenticated_401_sent", sum(|c| c.unauthorized_sent));
     counter("turn_unauthenticated_401_ratelimited", sum(|c| c.refusals_throttled));
     let _ = writeln!(
         text,
         "# TYPE turn_total_allocations gauge\nturn_total_allocations{{type=\"UDP\"}} {}",
         gauge(|g| g.allocations)
     );
-    for (name, value) in [("relays", gauge(|g| g.relays)), ("free_ports", gauge(|g| g.free_ports))] {
+    for (name, value) in [("relays", gauge(|g| g.relays)), ("free_ports", free_ports(&taken))] {
         let _ = writeln!(text, "# TYPE offhook_turn_{name} gauge\noffhook_turn_{name} {value}");
     }
     let names: Vec<&str> = Counters::default().each().map(|(name, _)| name).collect();
@@ -79,10 +80,16 @@ fn page(snapshots: &[SharedSnapshot]) -> String {
     text
 }
 
+/// The threads draw from one range: what each of them has of it is missing to all.
+fn free_ports(taken: &[Snapshot]) -> usize {
+    let held = |one: &Snapshot| one.gauges.relays + one.gauges.reservations;
+    let range = taken.first().map_or(0, |one| one.gauges.free_ports + held(one));
+    range.saturating_sub(taken.iter().map(held).sum())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker::Snapshot;
 
     #[test]
     fn the_page_sums_the_threads_under_coturns_names() {

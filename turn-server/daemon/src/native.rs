@@ -41,6 +41,39 @@ pub(crate) struct Live {
 impl TurnConfig {
     /// # Errors
     /// Path, value and what would be right.
+    /// Takes over from `running` what is fixed once the server runs, and names each key that was to change: sockets that
+    /// are protected are those that are open.
+    pub(crate) fn keep_fixed(&mut self, running: &Self) -> Vec<&'static str> {
+        let mut kept = Vec::new();
+        macro_rules! fixed {
+            ($($name:literal: $field:ident,)*) => {$(
+                if self.turn.$field != running.turn.$field {
+                    self.turn.$field.clone_from(&running.turn.$field);
+                    kept.push($name);
+                }
+            )*};
+        }
+        fixed! {
+            "turn.listen": listen,
+            "turn.tls_listen": tls_listen,
+            "turn.relay_addresses": relay_addresses,
+            "turn.relay_ports": relay_ports,
+            "turn.threads": threads,
+            "turn.certificate": certificate,
+        }
+        if self.net != running.net {
+            self.net = running.net.clone();
+            kept.push("net");
+        }
+        self.relays.clone_from(&running.relays);
+        for open in &running.own_sockets {
+            if !self.own_sockets.contains(open) {
+                self.own_sockets.push(*open);
+            }
+        }
+        kept
+    }
+
     pub fn read(file: &ConfigFile) -> Result<Self, ConfigError> {
         let (turn, net) = (file.turn()?, file.net()?);
         let ranges = |path: &str, texts: &[String]| {
@@ -278,6 +311,17 @@ mod tests {
         assert!(!policy.allow_private && !policy.allow_loopback && policy.allowed.is_empty());
         assert_eq!(plan.settings.channel_numbers, 0x4000..=0x4FFF);
         assert!(plan.warnings.is_empty() && plan.metrics.is_none() && plan.database.is_none());
+    }
+
+    #[test]
+    fn a_reload_keeps_what_is_open_and_names_what_waits() {
+        let running = config(OPEN).unwrap();
+        let mut wanted =
+            config(&(OPEN.replace("10.0.0.5:3478", "10.0.0.5:3479") + "relay_ports = [30000, 30100]\n")).unwrap();
+        assert_eq!(wanted.keep_fixed(&running), ["turn.listen", "turn.relay_ports"]);
+        let policy = |config: &TurnConfig| config.plan(&Live::default()).unwrap().settings.policy;
+        assert_eq!((policy(&wanted), wanted.relays.clone()), (policy(&running), running.relays.clone()));
+        assert!(wanted.keep_fixed(&running).is_empty());
     }
 
     #[test]

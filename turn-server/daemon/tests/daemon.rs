@@ -312,7 +312,14 @@ async fn alone_without_a_secret_it_does_not_start_and_says_what_to_set() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_wildcards_of_both_families_share_a_port_over_udp_and_tcp() {
-    let port = UdpSocket::bind("[::]:0").unwrap().local_addr().unwrap().port();
+    // Free for both at this moment; another program's connection may have it a moment later, as any port.
+    let port = loop {
+        let tcp = std::net::TcpListener::bind("[::]:0").unwrap();
+        let port = tcp.local_addr().unwrap().port();
+        if UdpSocket::bind(("::", port)).is_ok() {
+            break port;
+        }
+    };
     let (bus, folder, metrics) = (Bus::in_process("test").unwrap(), tempfile::tempdir().unwrap(), Metrics::new());
     let listen = format!("listen = [\"0.0.0.0:{port}\", \"[::]:{port}\"]\nrelay_addresses = [\"127.0.0.1\"]\n");
     let text = format!("[storage]\ndata_dir = \"{}\"\n[turn]\n{listen}", folder.path().display());
