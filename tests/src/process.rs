@@ -35,9 +35,21 @@ impl Process {
         self.child.as_ref().map_or(0, Child::id)
     }
 
-    /// The number of open files and sockets of the process.
+    /// The number of open files and sockets of the process, beside those of its database's pool: bounded, and opened when
+    /// two queries meet.
     pub fn open_files(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).map(Iterator::count).unwrap_or(0)
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).into_iter().flatten().map_while(Result::ok);
+        let targets = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        targets.filter(|path| !path.to_string_lossy().contains("control.sqlite")).count()
+    }
+
+    /// Connections at a TCP port of ours: clients keep them for later as they like, up to minutes.
+    pub fn connections_at(&self, port: u16) -> usize {
+        let table = std::fs::read_to_string(format!("/proc/{}/net/tcp", self.pid())).unwrap_or_default();
+        let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let ours = format!(":{port:04X}");
+        // State 1 is an established one.
+        rows.filter(|row| row.get(1).is_some_and(|local| local.ends_with(&ours)) && row.get(3) == Some(&"01")).count()
     }
 
     /// The UDP ports that the process has open, by the system's tables.

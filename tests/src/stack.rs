@@ -283,7 +283,9 @@ impl Stack {
         self.processes[daemon].udp_ports()
     }
 
+    /// Beside the connections that browsers keep to the pages' server.
     pub fn open_files(&self) -> usize {
-        self.processes.values().map(Process::open_files).sum()
+        let kept = self.processes.values().next().map_or(0, |any| any.connections_at(self.web_port));
+        self.processes.values().map(Process::open_files).sum::<usize>().saturating_sub(kept)
     }
 }
