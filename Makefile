@@ -17,7 +17,7 @@ help:
 	@echo "make test                install what the tests need and run everything"
 	@echo "make soak                the long forms of the same tests"
 	@echo "make fuzz SECONDS=60     every fuzz target for that long (nightly toolchain)"
-	@echo "make bench BENCH=forward one bench: name, value, unit"
+	@echo "make bench BENCH=forward one bench: name, value, unit (forward, turn)"
 
 packages:
 	@scripts/install $(BUILD_PACKAGES)
