@@ -31,6 +31,13 @@ pub(crate) enum Seal {
 }
 
 impl Seal {
+    pub(crate) const fn key(&self) -> Option<&Key> {
+        match self {
+            Self::Open => None,
+            Self::Sha1(key) | Self::Sha256(key) => Some(key),
+        }
+    }
+
     pub(crate) fn close(&self, builder: &mut MessageBuilder<'_>) {
         match self {
             Self::Open => {}
@@ -146,12 +153,8 @@ impl Shard {
     /// open sessions and do not end them. Static users are asked for their password as it is now.
     fn known_key(&self, owner: AllocationKey, name: &str, algorithm: Algorithm) -> Option<(Arc<str>, Key)> {
         let allocation = self.allocations.get(owner)?;
-        match &allocation.seal {
-            Seal::Sha1(key) | Seal::Sha256(key) if *allocation.user == *name && key.algorithm == algorithm => {
-                Some((Arc::clone(&allocation.user), *key))
-            }
-            _ => None,
-        }
+        let key = allocation.seal.key().filter(|key| *allocation.user == *name && key.algorithm == algorithm)?;
+        Some((Arc::clone(&allocation.user), *key))
     }
 
     /// Refuses a request of somebody unknown. Rare per source, never much larger than what it answers.
@@ -162,7 +165,8 @@ impl Shard {
         }
         let allowed = budget(&asked.path, asked.length);
         let mut buffer = [0; REPLY_MAX];
-        let long = Form::Long { userhash: self.settings.users.has_hashes() };
+        let users = &self.settings.users;
+        let long = Form::Long { algorithms: users.offers_sha256(), userhash: users.has_hashes() };
         let always = self.settings.fingerprint || asked.fingerprint;
         // The most helpful answer that is short enough. The last one is what a client cannot do without.
         let tries = [
@@ -223,7 +227,7 @@ impl Shard {
             let Settings { users, nonce_lifetime, .. } = &*self.settings;
             answer.realm(users.realm());
             answer.attr(AttributeType::NONCE, self.nonces.mint(now, &asked.path, form, *nonce_lifetime).as_bytes());
-            if form != Form::Short {
+            if form.offers_algorithms() {
                 answer.attr(AttributeType::PASSWORD_ALGORITHMS, &ALGORITHMS);
             }
         }

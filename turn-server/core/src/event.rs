@@ -88,6 +88,8 @@ pub enum EndCause {
     ConnectionClosed,
     #[error("its user was revoked")]
     Revoked,
+    #[error("the secret of its credentials was removed")]
+    SecretRemoved,
     #[error("the server stopped")]
     ServerStopped,
     #[error("a fault in the server")]

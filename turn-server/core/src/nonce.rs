@@ -33,16 +33,21 @@ const STEPS_OF_LIFE: u64 = 32;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     Short,
-    Long { userhash: bool },
+    /// With neither of them it is short.
+    Long {
+        algorithms: bool,
+        userhash: bool,
+    },
 }
 
 impl Form {
     const fn features(self) -> u8 {
-        match self {
-            Self::Short => 0,
-            Self::Long { userhash: false } => FEATURE_ALGORITHMS,
-            Self::Long { userhash: true } => FEATURE_ALGORITHMS | FEATURE_USERHASH,
-        }
+        let Self::Long { algorithms, userhash } = self else { return 0 };
+        (if algorithms { FEATURE_ALGORITHMS } else { 0 }) | (if userhash { FEATURE_USERHASH } else { 0 })
+    }
+
+    pub(crate) const fn offers_algorithms(self) -> bool {
+        self.features() & FEATURE_ALGORITHMS != 0
     }
 }
 
@@ -84,7 +89,7 @@ impl Nonces {
 
     pub(crate) fn mint(&self, now: Moment, path: &ClientPath, form: Form, lifetime: Option<Duration>) -> Nonce {
         let mut nonce = Nonce { bytes: [0; COOKIE_LEN + BODY_LEN], len: 0 };
-        if form != Form::Short {
+        if form.features() != 0 {
             nonce.push(COOKIE);
             nonce.push(&features_text(form.features()));
         }
@@ -185,12 +190,13 @@ mod tests {
     fn a_nonce_is_good_for_its_source_and_its_time_only() {
         let nonces = Nonces::new(&[7; 32]);
         let here = path("192.0.2.1:5000");
-        for form in [Form::Short, Form::Long { userhash: true }, Form::Long { userhash: false }] {
+        let long = |algorithms, userhash| Form::Long { algorithms, userhash };
+        for form in [Form::Short, long(true, true), long(true, false), long(false, true), long(false, false)] {
             let nonce = nonces.mint(at(1_000), &here, form, LIFE);
             let text = nonce.as_bytes();
             assert!(text.len() == 8 || text.starts_with(b"obMatJos2") && text.len() == 21);
             let check = |now, path: &ClientPath, text: &[u8]| nonces.check(at(now), path, text, LIFE);
-            assert_eq!(check(1_600, &here, text), Some(Fresh { algorithms: form != Form::Short }));
+            assert_eq!(check(1_600, &here, text), Some(Fresh { algorithms: form.offers_algorithms() }));
             assert_eq!(check(1_000 + 600 + 2 * 19, &here, text), None);
             assert_eq!(check(980, &here, text), None);
             assert_eq!(check(1_000, &path("192.0.2.1:5001"), text), None);

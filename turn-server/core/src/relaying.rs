@@ -134,16 +134,20 @@ impl Shard {
         };
         let length = payload.len();
         let policy = &self.settings.policy;
-        let peer = policy.announced(from);
+        let channel = allocation.channel_from(from, now).copied();
+        let is_permitted = |ip| allocation.permission(ip, now).is_some();
         // RFC 8656 §9: by address. Ours narrows it by port where the policy names ports.
-        if allocation.permission(peer.ip(), now).is_none() || policy.judge_datagram(peer).is_err() {
+        let peer = match channel {
+            Some(channel) => Some(channel.peer).filter(|peer| is_permitted(peer.ip())),
+            None => policy.name_for(from, is_permitted),
+        };
+        let Some(peer) = peer.filter(|peer| policy.judge_datagram(*peer).is_ok()) else {
             self.counters.dropped_no_permission += 1;
             return None;
-        }
-        let channel = allocation.channel_from(from, now).map(|channel| channel.number);
+        };
         let path = allocation.path;
         let written = match channel {
-            Some(number) => write_channel_data(frame, payload, number, path.is_stream()),
+            Some(channel) => write_channel_data(frame, payload, channel.number, path.is_stream()),
             None => {
                 self.indications = self.indications.wrapping_add(1);
                 write_data(frame, payload, peer, indication_id(self.indications, self.indication_salt))
@@ -172,10 +176,8 @@ impl Shard {
         };
         let key = self.owner_of(relay);
         let Some(allocation) = key.and_then(|key| self.allocations.get(key)).filter(|_| tells) else { return };
-        let peer = self.settings.policy.announced(peer);
-        if allocation.permission(peer.ip(), now).is_none() {
-            return;
-        }
+        let is_permitted = |ip| allocation.permission(ip, now).is_some();
+        let Some(peer) = self.settings.policy.name_for(peer, is_permitted) else { return };
         let path = allocation.path;
         self.indications = self.indications.wrapping_add(1);
         let id = indication_id(self.indications, self.indication_salt);

@@ -10,6 +10,7 @@ use crate::random::Random;
 use crate::relaying::Forward;
 use crate::reply::{Replies, Transmit};
 use crate::settings::{RelayAddress, Settings, ShardOptions};
+use crate::users::Users;
 use offhook_shard::Timers;
 use offhook_shard::{Bucket, Moment, Rate, SourceBuckets};
 use offhook_shard::{Key, Slab};
@@ -244,7 +245,20 @@ impl Shard {
             allocation.forget_ended(now);
         }
         self.revoked = Arc::clone(settings.users.revoked());
-        self.settings = settings;
+        let before = std::mem::replace(&mut self.settings, settings);
+        self.end_under_removed_secrets(now, &before.users);
+    }
+
+    /// Whoever holds a secret that was taken away mints nothing more, and keeps nothing that it minted: Refresh asks for
+    /// no look-up, so that these would go on for ever.
+    fn end_under_removed_secrets(&mut self, now: Moment, before: &Users) {
+        let removed = self.settings.users.secrets_removed_since(before);
+        if removed.is_empty() {
+            return;
+        }
+        self.end_where(now, EndCause::SecretRemoved, |allocation| {
+            allocation.seal.key().is_some_and(|key| before.is_minted_under(&removed, &allocation.user, key))
+        });
     }
 
     /// One look at every allocation, however many are revoked.

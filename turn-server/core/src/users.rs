@@ -97,6 +97,8 @@ pub struct Users {
     revoked: Arc<HashMap<Arc<str>, u64>>,
     separator: char,
     anyone: bool,
+    /// Somebody's password is not known, but MD5 of it.
+    knows_md5_only: bool,
 }
 
 impl fmt::Debug for Users {
@@ -117,6 +119,7 @@ impl Users {
     /// A later one of the same name replaces the earlier.
     pub fn add(&mut self, name: &str, secret: UserSecret) -> &mut Self {
         let name: Arc<str> = name.into();
+        self.knows_md5_only |= matches!(secret, UserSecret::Key(_));
         self.hashes.insert(credentials::userhash(&name, &self.realm), Arc::clone(&name));
         self.statics.insert(name, secret);
         self
@@ -180,6 +183,29 @@ impl Users {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.statics.is_empty() && self.rest_secrets.is_empty()
+    }
+
+    /// Whether a challenge may offer SHA-256. Who is challenged is not known yet, and a client that chose SHA-256 is not to
+    /// try again by MD5 (RFC 8489 §9.2.5): where one user has an MD5 key alone, it is offered to nobody.
+    pub(crate) const fn offers_sha256(&self) -> bool {
+        !self.knows_md5_only
+    }
+
+    /// REST secrets of `before` that are none any more.
+    pub(crate) fn secrets_removed_since<'a>(&self, before: &'a Self) -> Vec<&'a [u8]> {
+        before
+            .rest_secrets
+            .iter()
+            .filter(|secret| !self.rest_secrets.contains(secret))
+            .map(|secret| &**secret)
+            .collect()
+    }
+
+    /// Whether `key` is that of a REST username under one of these secrets.
+    pub(crate) fn is_minted_under(&self, secrets: &[&[u8]], name: &str, key: &Key) -> bool {
+        let minted =
+            |secret: &&[u8]| Key::of(key.algorithm, name, &self.realm, &credentials::password(secret, name)) == *key;
+        self.is_rest_name(name) && secrets.iter().any(minted)
     }
 
     pub(crate) fn has_hashes(&self) -> bool {

@@ -99,12 +99,34 @@ fn rest_credentials_of_either_secret_open_until_their_hour_and_sessions_outlive_
     assert_eq!(late.allocate(&mut s, |_| {}).code(), 401);
     assert_eq!(s.denied.last().unwrap().why, Denial::Auth(AuthError::Unknown(UnknownUser::Expired(40))));
     assert_eq!(north.refresh(&mut s, 600).code(), 0);
-    // The secret is rotated away: sessions stay, new logins under it do not.
-    s.reload(|settings| {
+}
+
+/// Whoever has a secret that leaked has sessions under it, too.
+#[test]
+fn sessions_end_with_the_secret_of_their_credentials_and_no_others() {
+    let mut s = Stage::with(|setup| done(setup.settings.users.add_rest_secret(b"south")));
+    let mut north = Client::rest("5.5.5.5:1", UNIX_S + 60, "carol", b"north");
+    let mut south = Client::rest("5.5.5.5:2", UNIX_S + 60, "dave", b"south");
+    let mut alice = Client::alice_at(3);
+    north.allocated(&mut s);
+    south.allocated(&mut s);
+    alice.allocated(&mut s);
+    let (mut modern_north, list) = long_challenge(&mut s, Client::rest("5.5.5.5:5", UNIX_S + 60, "carol", b"north"));
+    let datagram = modern(&mut modern_north, 2, &list, false);
+    assert_eq!(s.answer(&modern_north.path, &datagram).code(), 0);
+    let rotated = |settings: &mut Settings, secrets: &[&[u8]]| {
         settings.users = Users::new(REALM);
-        settings.users.add_rest_secret(b"south");
-    });
-    assert_eq!(north.refresh(&mut s, 600).code(), 0);
+        settings.users.add("alice", UserSecret::Password("sesame".into()));
+        secrets.iter().for_each(|secret| done(settings.users.add_rest_secret(secret)));
+    };
+    s.reload(|settings| rotated(settings, &[b"west", b"south", b"north"]));
+    assert!(s.ended.is_empty(), "{:?}", s.ended);
+    s.reload(|settings| rotated(settings, &[b"west", b"south"]));
+    let mut ended: Vec<_> = s.ended.iter().map(|ended| (ended.path, ended.cause)).collect();
+    ended.sort_by_key(|(path, _)| path.client);
+    assert_eq!(ended, [(north.path, EndCause::SecretRemoved), (modern_north.path, EndCause::SecretRemoved)]);
+    assert_eq!(north.refresh(&mut s, 600).code(), 401);
+    assert_eq!((south.refresh(&mut s, 600).code(), alice.refresh(&mut s, 600).code()), (0, 0));
     let mut north_again = Client::rest("5.5.5.5:6", UNIX_S + 900, "carol", b"north");
     assert_eq!(north_again.allocate(&mut s, |_| {}).code(), 401);
     Client::rest("5.5.5.5:7", UNIX_S + 900, "carol", b"south").allocated(&mut s);
@@ -474,9 +496,30 @@ fn a_user_secret_that_is_a_key_opens_by_md5() {
         setup.settings.users.add("carol", UserSecret::Key(key));
     });
     Client::new("5.5.5.5:1", "carol", "secret").allocated(&mut s);
-    let (mut modern_client, list) = long_challenge(&mut s, Client::new("5.5.5.5:2", "carol", "secret"));
-    let datagram = modern(&mut modern_client, 2, &list, false);
-    assert_eq!(s.answer(&modern_client.path, &datagram).code(), 401);
+    // A client that knows RFC 8489 would choose SHA-256, and may not try again by MD5 (§9.2.5): it is not offered.
+    let mut modern_client = Client::new("5.5.5.5:2", "carol", "secret");
+    let datagram = modern_client.plain(Method::ALLOCATE, |b| {
+        b.requested_transport(17).software(&"a client that knows RFC 8489".repeat(3));
+    });
+    let challenge = s.answer(&modern_client.path, &datagram);
+    assert!(!challenge.message().has(AttributeType::PASSWORD_ALGORITHMS));
+    // USERHASH alone.
+    assert!(challenge.nonce().starts_with("obMatJos2QAAA"), "{}", challenge.nonce());
+    modern_client.nonce = challenge.nonce();
+    assert_eq!(code(&mut s, &mut modern_client), 0);
+}
+
+/// A user that comes while a nonce is good under which SHA-256 was offered.
+#[test]
+fn sha256_for_a_user_of_whom_an_md5_key_is_known_is_401_and_the_log_says_so() {
+    let mut s = Stage::new();
+    let (mut client, list) = long_challenge(&mut s, Client::new("5.5.5.5:2", "carol", "secret"));
+    s.reload(|settings| {
+        let key = credentials::long_term_key("carol", REALM, "secret");
+        settings.users.add("carol", UserSecret::Key(key));
+    });
+    let datagram = modern(&mut client, 2, &list, false);
+    assert_eq!(s.answer(&client.path, &datagram).code(), 401);
     assert_eq!(s.denied.last().unwrap().why, Denial::Auth(AuthError::Unknown(UnknownUser::Md5Only)));
 }
 

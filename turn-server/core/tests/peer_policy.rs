@@ -367,6 +367,43 @@ fn what_an_sfu_behind_nat_sends_back_carries_its_public_address() {
     }
 }
 
+/// Announced under two addresses, and bound to a third: whichever name the client has chosen, it is answered under that.
+#[test]
+fn a_media_port_answers_under_the_name_by_which_the_client_knows_it() {
+    let local = at("10.0.0.5:7882");
+    for named in ["5.5.5.5:7882", "6.6.6.6:7882", "10.0.0.5:7882"] {
+        let mut row = Row::new(|policy| {
+            policy.media =
+                ["5.5.5.5:7882", "6.6.6.6:7882"].map(|name| MediaPeer { announced: at(name), local }).to_vec();
+        });
+        assert_eq!(row.client.permit(&mut row.stage, at(named)), 0, "{named}");
+        assert_eq!(row.client.send(&mut row.stage, at(named), b"x").unwrap().0, local);
+        let (_, message) = row.stage.peer_sends(row.relays[0], local, b"x").unwrap();
+        assert_eq!(read_data(&message).0, at(named));
+        assert_eq!(row.client.bind(&mut row.stage, 0x4000, at(named)), 0, "{named}");
+        let (_, message) = row.stage.peer_sends(row.relays[0], local, b"x").unwrap();
+        assert_eq!(message[..2], [0x40, 0]);
+    }
+}
+
+/// RTP's ports are as much ours as a listener, however much is allowed.
+#[test]
+fn our_own_ports_are_out_of_reach_on_each_of_our_addresses() {
+    let mut row = Row::new(|policy| {
+        policy.allowed = vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()];
+        policy.own_ports = vec![20_000..=20_999];
+        policy.own_addresses = vec!["5.5.5.5".parse().unwrap()];
+    });
+    for ip in ["5.5.5.5", "127.0.0.1", "127.9.9.9", "[::1]", "[::ffff:5.5.5.5]", "[64:ff9b::505:505]", "0.0.0.0"] {
+        for port in [20_000, 20_999] {
+            assert_eq!(row.client.permit(&mut row.stage, at(&format!("{ip}:{port}"))), 403, "{ip}:{port}");
+        }
+    }
+    for fine in ["5.5.5.5:19999", "5.5.5.5:21000", "6.6.6.6:20000"] {
+        row.reaches(at(fine));
+    }
+}
+
 #[test]
 fn two_clients_of_one_server_behind_nat_reach_each_others_relays_only() {
     let mut row = Row::new(|policy| {

@@ -70,6 +70,8 @@ pub struct PeerPolicy {
     /// Sockets of this stack. The wildcard address stands for every address in `own_addresses` and loopback.
     pub own_sockets: Vec<SocketAddr>,
     pub own_addresses: Vec<IpAddr>,
+    /// Ports of this stack on whichever of its addresses: RTP's.
+    pub own_ports: Vec<RangeInclusive<u16>>,
     pub media: Vec<MediaPeer>,
     pub mapped: Vec<MappedAddress>,
     /// Ports at which one client's relay address may be another client's peer.
@@ -86,6 +88,7 @@ impl Default for PeerPolicy {
             allow_private: false,
             own_sockets: Vec::new(),
             own_addresses: Vec::new(),
+            own_ports: Vec::new(),
             media: Vec::new(),
             mapped: Vec::new(),
             relay_ports: 49_152..=65_535,
@@ -192,21 +195,36 @@ impl PeerPolicy {
 
     /// By any of its names: what turns a form back into the address stands outside and sends it to us again.
     pub(crate) fn is_own_socket(&self, address: SocketAddr) -> bool {
+        let faces = Faces::of(address.ip());
+        // A packet to the unspecified address stays on this host.
+        let is_here = |face: IpAddr| face.is_unspecified() || self.is_own_address(face);
+        if self.own_ports.iter().any(|ports| ports.contains(&address.port())) && faces.iter().any(is_here) {
+            return true;
+        }
         let of_port = |own: &&SocketAddr| own.port() == address.port();
         self.own_sockets.iter().filter(of_port).any(|own| {
-            Faces::of(address.ip()).iter().any(|face| {
-                // A packet to the unspecified address stays on this host.
-                own.ip() == face || face.is_unspecified() || own.ip().is_unspecified() && self.is_own_address(face)
-            })
+            faces
+                .iter()
+                .any(|face| own.ip() == face || face.is_unspecified() || own.ip().is_unspecified() && is_here(face))
         })
     }
 
     fn is_own_address(&self, ip: IpAddr) -> bool {
-        ip.is_loopback() || self.own_addresses.contains(&ip)
+        ip.is_loopback() || self.is_own_address_beyond_loopback(ip)
     }
 
-    /// What clients call an address from which a packet came.
-    pub(crate) fn announced(&self, from: SocketAddr) -> SocketAddr {
+    /// What a client calls an address from which a packet came: a name to which it has a permission. A media port has
+    /// several where it is announced twice, or is named as it is bound.
+    pub(crate) fn name_for(&self, from: SocketAddr, is_permitted: impl Fn(IpAddr) -> bool) -> Option<SocketAddr> {
+        let usual = self.announced(from);
+        if is_permitted(usual.ip()) {
+            return Some(usual);
+        }
+        let media = self.media.iter().filter(|media| media.local == from);
+        media.flat_map(|media| [media.announced, from]).find(|name| is_permitted(name.ip()))
+    }
+
+    fn announced(&self, from: SocketAddr) -> SocketAddr {
         let mut media = self.media.iter().filter(|media| media.local == from).map(|media| media.announced);
         if let Some(first) = media.next() {
             // The name outside wins over the port's own: that is what clients ask for.
