@@ -311,3 +311,16 @@ fn every_acting_option_changes_something() {
         assert!(values.iter().any(changes), "{name} changes nothing");
     }
 }
+
+/// As long as any may be, and nobody knows what its lines say. Seconds, also in a build that is not optimised, while every
+/// line is compared with every option's name letter by letter: minutes.
+#[test]
+fn a_file_as_long_as_may_be_is_read_in_time_in_proportion_to_its_lines() {
+    const LINES: usize = 100_000;
+    let text: String = (0..LINES).map(|n| format!("prometheus-username-labelled-{n}=x\nallowed-per-up=1\n")).collect();
+    let begin = std::time::Instant::now();
+    let reading = read(&text);
+    assert_eq!(reading.notes.len(), LINES, "what is beyond the limit is not read");
+    assert_eq!(reading.notes[1].remark, Remark::UnknownNearly("allowed-peer-ip"));
+    assert!(begin.elapsed() < std::time::Duration::from_secs(10), "{:?}", begin.elapsed());
+}

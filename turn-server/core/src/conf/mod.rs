@@ -184,32 +184,77 @@ fn find(name: &str) -> Option<&'static Spec> {
     OPTIONS.iter().find(|spec| spec.name == name)
 }
 
-/// A known name at most two letters away.
+/// So many letters are taken for a slip.
+const SLIPS: usize = 2;
+
+/// A known name at most [`SLIPS`] letters away.
 fn nearest(name: &str) -> Option<&'static str> {
-    let worth = OPTIONS.iter().filter(|_| name.len() <= NAME_SHOWN);
-    let (distance, spec) = worth.map(|spec| (distance(name, spec.name), spec)).min_by_key(|(distance, _)| *distance)?;
-    (distance <= 2 && spec.name.len() > 4).then_some(spec.name)
+    let near = OPTIONS.iter().filter_map(|spec| Some((slips(name, spec.name)?, spec)));
+    let (_, spec) = near.min_by_key(|(slips, _)| *slips)?;
+    (spec.name.len() > 4).then_some(spec.name)
 }
 
-/// Letters to add, drop or change.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        if let Some(first) = row.first_mut() {
-            *first = left;
-        }
-        for (y, cell) in b.bytes().zip(row.iter_mut().skip(1)) {
-            let best = (diagonal + usize::from(x != y)).min(left + 1).min(*cell + 1);
-            diagonal = std::mem::replace(cell, best);
-            left = best;
-        }
+/// Letters to add, drop or change, if they are no more than [`SLIPS`]. A file may hold [`LINES_MAX`] names that nobody
+/// knows, so only the five diagonals that so few slips can reach are filled in.
+fn slips(a: &str, b: &str) -> Option<usize> {
+    const BAND: usize = 2 * SLIPS + 1;
+    if a.len().abs_diff(b.len()) > SLIPS {
+        return None;
     }
-    row.last().copied().unwrap_or(0)
+    let b = b.as_bytes();
+    // Place `k` of row `i` stands for the first `i + k - SLIPS` letters of `b`.
+    let mut row: [usize; BAND] = std::array::from_fn(|k| k.checked_sub(SLIPS).unwrap_or(SLIPS + 1));
+    for (i, x) in (1..).zip(a.bytes()) {
+        let mut next = [SLIPS + 1; BAND];
+        let mut left = SLIPS + 1;
+        for (k, cell) in next.iter_mut().enumerate() {
+            let Some(j) = (i + k).checked_sub(SLIPS) else { continue };
+            let above = row.get(k + 1).map_or(SLIPS + 1, |above| above + 1);
+            let diagonal =
+                j.checked_sub(1).and_then(|j| b.get(j)).zip(row.get(k)).map(|(y, d)| d + usize::from(x != *y));
+            *cell = above.min(left + 1).min(diagonal.unwrap_or(if j == 0 { i } else { SLIPS + 1 }));
+            left = *cell;
+        }
+        if next.iter().all(|cell| *cell > SLIPS) {
+            return None;
+        }
+        row = next;
+    }
+    let at = (b.len() + SLIPS).checked_sub(a.len())?;
+    row.get(at).copied().filter(|slips| *slips <= SLIPS)
 }
 
 /// Every option that has an effect, for whoever checks that each is tested.
 pub fn acting() -> impl Iterator<Item = &'static str> {
     OPTIONS.iter().filter(|spec| !matches!(spec.kind, Kind::Nothing(_))).map(|spec| spec.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The whole table, as everybody writes it down.
+    fn distance(a: &[u8], b: &[u8]) -> usize {
+        match (a, b) {
+            ([], rest) | (rest, []) => rest.len(),
+            ([x, a @ ..], [y, b @ ..]) if x == y => distance(a, b),
+            ([_, less_a @ ..], [_, less_b @ ..]) => {
+                1 + distance(less_a, b).min(distance(a, less_b)).min(distance(less_a, less_b))
+            }
+        }
+    }
+
+    #[test]
+    fn few_slips_are_counted_as_the_whole_table_counts_them() {
+        let words: Vec<String> = (0..400_usize)
+            .map(|n| (0..n % 7).map(|at| ["a", "b", "c"][(n * 7_919 >> (2 * at)) % 3]).collect())
+            .collect();
+        for a in &words {
+            for b in &words {
+                let all = distance(a.as_bytes(), b.as_bytes());
+                assert_eq!(slips(a, b), Some(all).filter(|all| *all <= SLIPS), "{a} {b}");
+            }
+        }
+        assert_eq!((slips("usr-quota", "user-quota"), slips("user-quota", "total-quota")), (Some(1), None));
+    }
 }
