@@ -5,12 +5,12 @@ SHELL := /bin/bash
 
 BUILD_PACKAGES := build-essential cmake pkg-config ca-certificates curl
 TEST_PACKAGES := $(BUILD_PACKAGES) chromium chromium-driver sip-tester baresip-core nats-server postgresql coturn sox \
-	flac opus-tools nftables iproute2 iptables procps
+	flac opus-tools nftables iproute2 iptables procps pebble
 CONFIG ?=
 # All stories, or those of one file: `make e2e STORIES=recording::`.
 STORIES ?=
 
-.PHONY: help run test soak fuzz bench packages test-packages pages check unit web-test e2e
+.PHONY: help run test soak fuzz bench packages test-packages pages build web-test e2e
 
 help:
 	@echo "make run                 build in release and start everything on loopback"
@@ -32,14 +32,19 @@ run: packages pages
 	cargo build --release --locked -p offhook
 	exec target/release/offhook up --dev $(if $(CONFIG),--config $(CONFIG))
 
+# Every test and the program that the stories start. One selection of packages, here and in all of `make test`: cargo
+# unites the features of what is selected, and another selection compiles half of the dependencies once more.
+build:
+	cargo build --locked --workspace --tests --test e2e --test daemons --bin offhook
+
 # The order puts what fails fastest first.
 test: test-packages pages
 	cargo fmt --all --check
 	cargo run --locked --quiet -p xtask -- tidy
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	$(MAKE) web-test
-	cargo build --locked --workspace --bins
-	cargo test --locked --workspace --exclude offhook-tests
+	$(MAKE) build
+	cargo test --locked --workspace
 	$(MAKE) e2e
 
 web-test:
@@ -47,13 +52,13 @@ web-test:
 
 e2e:
 	cd tests/browser && { [ -e node_modules/.installed ] && [ ! package-lock.json -nt node_modules/.installed ] || { npm ci --no-audit --no-fund --loglevel=error && touch node_modules/.installed; }; }
-	cargo build --locked --workspace --bins
-	cargo test --locked -p offhook-tests --test daemons
-	cargo test --locked -p offhook-tests --test e2e -- --test-threads=1 $(STORIES)
+	$(MAKE) build
+	cargo test --locked --workspace --test daemons
+	cargo test --locked --workspace --test e2e -- --test-threads=1 $(STORIES)
 
 soak: test-packages pages
-	cargo build --locked --workspace --bins
-	OFFHOOK_LONG=1 cargo test --locked --workspace --exclude offhook-tests
+	$(MAKE) build
+	OFFHOOK_LONG=1 cargo test --locked --workspace
 	OFFHOOK_LONG=1 $(MAKE) e2e
 
 SECONDS ?= 60

@@ -103,13 +103,14 @@ impl Stack {
         stack
     }
 
+    /// How full the disk is that the tests run on is not what they ask about, so the recorder's thresholds are off.
     fn write_config(&mut self, plan: &Plan) {
         let more = |section: &str| plan.sections.get(section).cloned().unwrap_or_default();
         let (rtp, relays) = (ports::free_range(200), ports::free_range(100));
         let here = self.address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let certificate = self.certificate();
         let mut text = format!(
-            "[storage]\ndata_dir = \"{}\"\n{}\n[control]\nlisten = [\"{here}:{}\"]\n{}\n[sfu]\nmedia_listen = [\"{here}:{}\"]\ntap_listen = [\"127.0.0.1:{}\"]\n{}\n[recorder]\nlisten = \"127.0.0.1:{}\"\n{}\n[sip]\nlisten = [\"127.0.0.1:{}\"]\nrtp_ports = [{}, {}]\n{}\n",
+            "[storage]\ndata_dir = \"{}\"\n{}\n[control]\nlisten = [\"{here}:{}\"]\n{}\n[sfu]\nmedia_listen = [\"{here}:{}\"]\ntap_listen = [\"127.0.0.1:{}\"]\n{}\n[recorder]\nlisten = \"127.0.0.1:{}\"\nmin_free_mib = 0\nmin_free_percent = 0\n{}\n[sip]\nlisten = [\"127.0.0.1:{}\"]\nrtp_ports = [{}, {}]\n{}\n",
             self.folder.path().join("data").display(),
             more("storage"),
             self.web_port,

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod acme;
 pub mod admin;
 mod config;
 mod daemon;
@@ -17,6 +18,9 @@ mod tokens;
 mod turn;
 mod writer;
 
-pub use config::{Certificate, Config, Limits};
+pub use config::{AcmeWish, Certificate, Config, Limits};
 pub use daemon::Control;
 pub use http::routes::{Access, ROUTES, Route};
+
+/// call-control as a process runs it.
+pub static CONTROL: offhook_runtime::Program = offhook_runtime::Program::of::<Control>();

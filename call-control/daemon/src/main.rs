@@ -1,4 +1,4 @@
 //! One process, one daemon.
 fn main() -> std::process::ExitCode {
-    offhook_runtime::main::<offhook_control::Control>()
+    offhook_runtime::main(&offhook_control::CONTROL)
 }

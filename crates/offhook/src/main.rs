@@ -18,14 +18,14 @@ fn main() -> ExitCode {
     let config = config.as_deref();
     let outcome = match command {
         Command::Up { dev } => up::up(config, dev),
-        Command::Sfu { dev } => return run_alone::<offhook_sfu::SfuDaemon>(config, dev),
+        Command::Sfu { dev } => return run_alone(&offhook_sfu::SFU, config, dev),
         Command::Turn { command: Some(TurnCommand::Credentials { user, ttl }), .. } => {
             turn::credentials(config, &user, ttl)
         }
-        Command::Turn { command: None, dev } => return run_alone::<offhook_turn::TurnDaemon>(config, dev),
-        Command::Sip { dev } => return run_alone::<offhook_sip::SipGateway>(config, dev),
-        Command::Recorder { dev } => return run_alone::<offhook_recorder::Recorder>(config, dev),
-        Command::Control { dev } => return run_alone::<offhook_control::Control>(config, dev),
+        Command::Turn { command: None, dev } => return run_alone(&offhook_turn::TURN, config, dev),
+        Command::Sip { dev } => return run_alone(&offhook_sip::SIP_GATEWAY, config, dev),
+        Command::Recorder { dev } => return run_alone(&offhook_recorder::RECORDER, config, dev),
+        Command::Control { dev } => return run_alone(&offhook_control::CONTROL, config, dev),
         Command::Config { command: ConfigCommand::Check } => settings::check(config),
         Command::Config { command: ConfigCommand::Print } => settings::print(config),
         Command::Tenant { command } => admin::tenant(config, command),

@@ -14,14 +14,14 @@ pub fn up(path: Option<&Path>, dev: bool) -> Result<ExitCode> {
     let taps = TapForm::InProcess(InProcessTaps::default());
     let mut process = Process::new(config, health_port(None), dev)?;
     process.share_threads();
-    process.add::<offhook_sfu::SfuDaemon>(&bus, &taps)?;
+    process.add(&offhook_sfu::SFU, &bus, &taps)?;
     if relays {
         // Calls go on where its ports are taken, by coturn or a web server.
-        process.add_optional::<offhook_turn::TurnDaemon>(&bus, &taps)?;
+        process.add_optional(&offhook_turn::TURN, &bus, &taps)?;
     }
-    process.add::<offhook_sip::SipGateway>(&bus, &taps)?;
-    process.add::<offhook_recorder::Recorder>(&bus, &taps)?;
-    process.add::<offhook_control::Control>(&bus, &taps)?;
+    process.add(&offhook_sip::SIP_GATEWAY, &bus, &taps)?;
+    process.add(&offhook_recorder::RECORDER, &bus, &taps)?;
+    process.add(&offhook_control::CONTROL, &bus, &taps)?;
     let code = process.run(&bus, move |lines| print_banner(&lines, &data_dir))?;
     Ok(code)
 }

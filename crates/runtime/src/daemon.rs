@@ -2,6 +2,7 @@
 use crate::config::{ConfigError, ConfigFile};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
+use crate::supervisor::{End, Slot, supervise};
 use offhook_bus::Bus;
 use offhook_contract::{BootId, DaemonKind, NodeId};
 use offhook_link::{HostThreads, TapForm};
@@ -19,6 +20,23 @@ pub trait Daemon: Sized + Send + 'static {
     fn build(config: Self::Config, deps: Deps) -> impl Future<Output = Result<Self, StartError>> + Send;
     /// Runs until drained or stopped. Returning before that, or with an error, is a failure: the daemon is restarted.
     fn run(self) -> impl Future<Output = Result<(), RunError>> + Send;
+}
+
+/// A daemon as a process runs it. Its crate keeps one in a `static`: whatever waits inside the daemon is compiled there,
+/// once, and not again in every program that runs it.
+#[derive(Clone, Copy)]
+pub struct Program {
+    pub(crate) kind: DaemonKind,
+    /// Reads its part of a configuration, for the mistakes only.
+    pub(crate) check: fn(&ConfigFile) -> Result<(), ConfigError>,
+    pub(crate) supervise: fn(&Slot) -> End,
+}
+
+impl Program {
+    #[must_use]
+    pub const fn of<D: Daemon>() -> Self {
+        Self { kind: D::KIND, check: |file| D::config(file).map(drop), supervise: supervise::<D> }
+    }
 }
 
 /// What a daemon is given. It does not know whether it runs alone or with others in one process.

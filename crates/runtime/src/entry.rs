@@ -1,6 +1,6 @@
 //! `main` of every daemon that runs as a process of its own.
 use crate::config::{BusConfig, ConfigError, ConfigFile};
-use crate::daemon::{Daemon, with_causes};
+use crate::daemon::{Program, with_causes};
 use crate::process::{Process, ProcessError};
 use clap::Parser;
 use offhook_bus::{Bus, ConnectError, NatsCredentials, NatsOptions};
@@ -36,17 +36,17 @@ struct Arguments {
 }
 
 /// Reads the command line and runs one daemon until it is told to end.
-pub fn main<D: Daemon>() -> ExitCode {
+pub fn main(program: &Program) -> ExitCode {
     let arguments = Arguments::parse();
-    run_alone::<D>(arguments.config.as_deref(), arguments.dev)
+    run_alone(program, arguments.config.as_deref(), arguments.dev)
 }
 
 /// The same with arguments that someone else has read.
-pub fn run_alone<D: Daemon>(config: Option<&Path>, dev: bool) -> ExitCode {
-    match try_run_alone::<D>(config, dev) {
+pub fn run_alone(program: &Program, config: Option<&Path>, dev: bool) -> ExitCode {
+    match try_run_alone(program, config, dev) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("offhook-{}: {}", D::KIND, with_causes(&error));
+            eprintln!("offhook-{}: {}", program.kind, with_causes(&error));
             match error {
                 AloneError::Config(_) | AloneError::Process(ProcessError::Config(_)) => ExitCode::from(EX_CONFIG),
                 _ => ExitCode::FAILURE,
@@ -55,12 +55,12 @@ pub fn run_alone<D: Daemon>(config: Option<&Path>, dev: bool) -> ExitCode {
     }
 }
 
-fn try_run_alone<D: Daemon>(config: Option<&Path>, dev: bool) -> Result<ExitCode, AloneError> {
+fn try_run_alone(program: &Program, config: Option<&Path>, dev: bool) -> Result<ExitCode, AloneError> {
     let file = ConfigFile::load(config)?;
     let bus_config = file.bus()?;
-    let mut process = Process::new(file, health_port(Some(D::KIND)), dev)?;
-    let bus = process.block_on(connect_bus(bus_config, D::KIND))?;
-    process.add::<D>(&bus, &TapForm::Network)?;
+    let mut process = Process::new(file, health_port(Some(program.kind)), dev)?;
+    let bus = process.block_on(connect_bus(bus_config, program.kind))?;
+    process.add(program, &bus, &TapForm::Network)?;
     let code = process.run(&bus, |lines| {
         for line in lines {
             tracing::info!("{line}");

@@ -17,7 +17,7 @@ pub mod systemd;
 mod throttle;
 
 pub use config::{ConfigError, ConfigFile};
-pub use daemon::{Daemon, Deps, RunError, StartError};
+pub use daemon::{Daemon, Deps, Program, RunError, StartError};
 pub use entry::{AloneError, connect_bus, health_port, main, run_alone};
 pub use lifecycle::{Lifecycle, LifecycleSwitch, Reloads};
 pub use logging::{LogFormat, start_logging};

@@ -1,12 +1,12 @@
 //! One process with one or several daemons: signals, health, restarts, drain and end.
 use crate::config::{ConfigError, ConfigFile};
-use crate::daemon::{Daemon, with_causes};
+use crate::daemon::{Program, with_causes};
 use crate::health::{self, Health};
 use crate::lifecycle::{Lifecycle, LifecycleSwitch};
 use crate::logging::{set_log_level, start_logging};
 use crate::metrics::{Counter, Metrics};
 use crate::shown::show_full_addresses;
-use crate::supervisor::{End, Slot, supervise};
+use crate::supervisor::{End, Slot};
 use offhook_bus::Bus;
 use offhook_contract::DaemonKind;
 use offhook_link::{HostThreads, TapForm};
@@ -46,9 +46,6 @@ pub fn restrict_new_files() {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
 }
 
-/// Reads one daemon's part of a configuration, for its mistakes only.
-type Check = fn(&ConfigFile) -> Result<(), ConfigError>;
-
 /// A process before it runs.
 pub struct Process {
     runtime: tokio::runtime::Runtime,
@@ -62,12 +59,11 @@ pub struct Process {
 }
 
 struct Member {
-    kind: DaemonKind,
+    program: Program,
     lifecycle: Lifecycle,
     /// Why it does not run, of one that the process can do without.
     trouble: Option<watch::Receiver<String>>,
-    check: Check,
-    body: Box<dyn FnOnce() -> End + Send>,
+    slot: Slot,
 }
 
 impl Process {
@@ -113,17 +109,17 @@ impl Process {
     }
 
     /// Adds a daemon. Its configuration is checked now, so that a mistake ends the process before anything starts.
-    pub fn add<D: Daemon>(&mut self, bus: &Bus, taps: &TapForm) -> Result<(), ProcessError> {
-        self.add_as::<D>(bus, taps, false)
+    pub fn add(&mut self, program: &Program, bus: &Bus, taps: &TapForm) -> Result<(), ProcessError> {
+        self.add_as(program, bus, taps, false)
     }
 
     /// The same for a daemon without which the others are of use: while it fails it is tried again, and nobody waits.
-    pub fn add_optional<D: Daemon>(&mut self, bus: &Bus, taps: &TapForm) -> Result<(), ProcessError> {
-        self.add_as::<D>(bus, taps, true)
+    pub fn add_optional(&mut self, program: &Program, bus: &Bus, taps: &TapForm) -> Result<(), ProcessError> {
+        self.add_as(program, bus, taps, true)
     }
 
-    fn add_as<D: Daemon>(&mut self, bus: &Bus, taps: &TapForm, optional: bool) -> Result<(), ProcessError> {
-        D::config(&self.switch.config())?;
+    fn add_as(&mut self, program: &Program, bus: &Bus, taps: &TapForm, optional: bool) -> Result<(), ProcessError> {
+        (program.check)(&self.switch.config())?;
         let lifecycle = self.switch.lifecycle();
         let slot = Slot {
             switch: self.switch.clone(),
@@ -131,17 +127,16 @@ impl Process {
             bus: bus.clone(),
             taps: taps.clone(),
             hosts: self.hosts.clone(),
-            metrics: self.metrics.for_daemon(D::KIND.as_str()),
+            metrics: self.metrics.for_daemon(program.kind.as_str()),
             dev: self.dev,
             optional,
             trouble: watch::Sender::default(),
         };
         self.daemons.push(Member {
-            kind: D::KIND,
+            program: *program,
             lifecycle,
             trouble: optional.then(|| slot.trouble.subscribe()),
-            check: |file| D::config(file).map(drop),
-            body: Box::new(move || supervise::<D>(&slot)),
+            slot,
         });
         Ok(())
     }
@@ -150,8 +145,9 @@ impl Process {
     /// what they said for the banner.
     pub fn run(self, bus: &Bus, on_ready: impl FnOnce(Vec<String>) + Send + 'static) -> Result<ExitCode, ProcessError> {
         let Self { runtime, switch, metrics, daemons, health_listen, drain_timeout, .. } = self;
-        let checks: Vec<_> = daemons.iter().map(|d| d.check).collect();
-        let members: Vec<_> = daemons.iter().map(|d| (d.kind, d.lifecycle.clone(), d.trouble.clone())).collect();
+        let programs: Vec<_> = daemons.iter().map(|d| d.program).collect();
+        let members: Vec<_> =
+            daemons.iter().map(|d| (d.program.kind, d.lifecycle.clone(), d.trouble.clone())).collect();
         let reloads = Reloads::counted(&metrics);
         let health = Arc::new(Health { daemons: members.clone(), bus_connected: bus.is_connected(), metrics });
         let code = runtime.block_on(async {
@@ -174,7 +170,7 @@ impl Process {
                 crate::systemd::notify("READY=1");
                 on_ready(sayings.banner());
             });
-            Ok(Conductor { switch, checks, drain_timeout, orders, ends, reloads, failed: false }.run().await)
+            Ok(Conductor { switch, programs, drain_timeout, orders, ends, reloads, failed: false }.run().await)
         });
         runtime.shutdown_timeout(Duration::from_secs(1));
         code
@@ -194,14 +190,14 @@ async fn failed(trouble: Option<watch::Receiver<String>>) -> String {
 fn start_threads(daemons: Vec<Member>) -> Result<mpsc::Receiver<End>, ProcessError> {
     let (sender, ends) = mpsc::channel(daemons.len().max(1));
     for member in daemons {
-        let (sender, kind, body) = (sender.clone(), member.kind, member.body);
+        let (sender, program, slot) = (sender.clone(), member.program, member.slot);
         std::thread::Builder::new()
-            .name(kind.as_str().to_owned())
+            .name(program.kind.as_str().to_owned())
             .spawn(move || {
                 // The receiver is gone only when the process ends anyway.
-                let _ = sender.blocking_send(body());
+                let _ = sender.blocking_send((program.supervise)(&slot));
             })
-            .map_err(|source| ProcessError::Thread { kind, source })?;
+            .map_err(|source| ProcessError::Thread { kind: program.kind, source })?;
     }
     Ok(ends)
 }
@@ -241,7 +237,7 @@ impl Reloads {
 
 struct Conductor {
     switch: Arc<LifecycleSwitch>,
-    checks: Vec<Check>,
+    programs: Vec<Program>,
     drain_timeout: Duration,
     orders: Orders,
     ends: mpsc::Receiver<End>,
@@ -310,7 +306,7 @@ impl Conductor {
     fn reload(&self) {
         let read = self.switch.config().reread().and_then(|config| {
             let settings = config.runtime()?;
-            self.checks.iter().try_for_each(|check| check(&config))?;
+            self.programs.iter().try_for_each(|program| (program.check)(&config))?;
             Ok((config, settings))
         });
         match read {

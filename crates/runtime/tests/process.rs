@@ -5,7 +5,7 @@
 use offhook_bus::Bus;
 use offhook_contract::DaemonKind;
 use offhook_link::TapForm;
-use offhook_runtime::{ConfigError, ConfigFile, Daemon, Deps, Process, RunError, StartError};
+use offhook_runtime::{ConfigError, ConfigFile, Daemon, Deps, Process, Program, RunError, StartError};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -103,9 +103,9 @@ fn the_process() {
     let bus = Bus::in_process("test").unwrap();
     let unused: SocketAddr = "127.0.0.1:0".parse().unwrap();
     let mut process = Process::new(config, unused, false).unwrap();
-    process.add::<Probe>(&bus, &TapForm::Network).unwrap();
+    process.add(&Program::of::<Probe>(), &bus, &TapForm::Network).unwrap();
     if Beside::config(&ConfigFile::load(Some(path.as_ref())).unwrap()).unwrap() {
-        process.add_optional::<Beside>(&bus, &TapForm::Network).unwrap();
+        process.add_optional(&Program::of::<Beside>(), &bus, &TapForm::Network).unwrap();
     }
     let code = process.run(&bus, |lines| say(&format!("banner {}", lines.join("|")))).unwrap();
     // ExitCode cannot be read; the harness would say 0 in any case.

@@ -18,3 +18,6 @@ mod tap;
 
 pub use config::Config;
 pub use daemon::Recorder;
+
+/// The recorder as a process runs it.
+pub static RECORDER: offhook_runtime::Program = offhook_runtime::Program::of::<Recorder>();

@@ -21,3 +21,6 @@ pub use clock::MediaClock;
 pub use config::SfuConfig;
 pub use daemon::SfuDaemon;
 pub use dtls::{Certificate, DtlsServers};
+
+/// The SFU as a process runs it.
+pub static SFU: offhook_runtime::Program = offhook_runtime::Program::of::<SfuDaemon>();

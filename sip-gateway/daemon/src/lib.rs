@@ -25,3 +25,6 @@ mod trunks;
 
 pub use config::Config;
 pub use daemon::SipGateway;
+
+/// The gateway as a process runs it.
+pub static SIP_GATEWAY: offhook_runtime::Program = offhook_runtime::Program::of::<SipGateway>();

@@ -36,3 +36,6 @@ pub use daemon::TurnDaemon;
 pub use native::TurnConfig;
 pub use plan::{Plan, PlanError};
 pub use server::{Server, StartError};
+
+/// The TURN server as a process runs it.
+pub static TURN: offhook_runtime::Program = offhook_runtime::Program::of::<TurnDaemon>();
