@@ -18,6 +18,14 @@ pub const DEV_TENANT: &str = "dev";
 /// Login, name, extension.
 const DEV_USERS: [(&str, &str, &str); 2] = [("alice", "Alice", "101"), ("bob", "Bob", "102")];
 
+/// What `--dev` signs in with one click.
+#[derive(Debug, Clone)]
+pub struct DevTenant {
+    pub id: TenantId,
+    /// By extension; with those who are disabled.
+    pub users: Vec<UserRow>,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     #[error(transparent)]
@@ -192,23 +200,37 @@ impl Admin {
         Ok(Secret::new(token))
     }
 
-    /// The tenant and users of `--dev`; what is there already stays as it is.
-    pub async fn seed_dev(&self) -> Result<TenantId, AdminError> {
+    /// The tenant and users of `--dev`; what is there already stays as it is, and so does who is disabled.
+    pub async fn seed_dev(&self) -> Result<DevTenant, AdminError> {
         let tenant = TenantId::parse(DEV_TENANT).map_err(|e| AdminError::Invalid(e.to_string()))?;
         if self.store.tenant(&tenant).await?.is_none() {
             let row =
                 TenantRow { id: tenant.clone(), name: "Development".to_owned(), recording: RecordingMode::OnDemand };
             self.store.add_tenant(&row, wall_now()).await?;
         }
+        let there = self.store.all_users(&tenant).await?;
         for (n, (login, name, extension)) in DEV_USERS.into_iter().enumerate() {
-            let admin = n == 0;
-            if self.store.user_by_extension(&tenant, extension).await?.is_none() {
-                let (login, name, extension) = (login.into(), name.into(), extension.into());
-                let wish = UserWish { login, name, extension, password: None, admin };
+            if there.iter().all(|user| user.extension != extension) {
+                let login = self.free_login(login).await?;
+                let (name, extension) = (name.into(), extension.into());
+                let wish = UserWish { login, name, extension, password: None, admin: n == 0 };
                 self.add_user(&tenant, wish).await?;
             }
         }
-        Ok(tenant)
+        let mut users = self.store.all_users(&tenant).await?;
+        users.retain(|user| DEV_USERS.iter().any(|(.., extension)| user.extension == *extension));
+        Ok(DevTenant { id: tenant, users })
+    }
+
+    /// Logins are unique among all tenants: where one has taken `wished`, it is another one.
+    async fn free_login(&self, wished: &str) -> Result<String, AdminError> {
+        let mut taken = Vec::new();
+        for tenant in self.store.tenants().await? {
+            taken.extend(self.store.all_users(&tenant.id).await?.into_iter().map(|user| user.login));
+        }
+        let others = (1u32..).map(|n| if n == 1 { format!("{wished}-dev") } else { format!("{wished}-dev{n}") });
+        let free = std::iter::once(wished.to_owned()).chain(others).find(|login| !taken.contains(login));
+        Ok(free.unwrap_or_else(|| wished.to_owned()))
     }
 
     /// Gives each number of the dev tenant's trunks to the first user, so that a `[[trunk]]` can be called at once.
@@ -247,12 +269,16 @@ fn short(what: &str, text: &str) -> Result<String, AdminError> {
 }
 
 /// What the person who started the process reads about the pages, once they are served at `addresses`.
-pub fn banner(config: &Config, addresses: &[SocketAddr], dev: bool) -> Vec<String> {
+pub fn banner(config: &Config, addresses: &[SocketAddr], dev: Option<&DevTenant>) -> Vec<String> {
     let scheme = if matches!(config.certificate, Certificate::Plain) { "http" } else { "https" };
     let mut lines: Vec<String> = addresses.iter().map(|a| format!("Softphone and API: {scheme}://{a}/")).collect();
-    if dev {
-        for (_, name, extension) in DEV_USERS {
-            lines.push(format!("{name}, extension {extension}: signs in with one click (only under --dev)"));
+    if let Some(dev) = dev {
+        for UserRow { name, extension, login, disabled, .. } in &dev.users {
+            let state = match disabled {
+                false => "signs in with one click (only under --dev)".to_owned(),
+                true => format!("disabled (offhook user set --tenant {} {login} --enable)", dev.id),
+            };
+            lines.push(format!("{name}, extension {extension}: {state}"));
         }
         lines.push("Dial *43 for the echo test".to_owned());
     }

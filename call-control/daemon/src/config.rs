@@ -35,11 +35,18 @@ pub enum Certificate {
         certificate: PathBuf,
         key: PathBuf,
     },
-    Acme {
-        domains: Vec<String>,
-        contact: Option<String>,
-        directory: Option<String>,
-    },
+    Acme(AcmeWish),
+}
+
+/// Which names a certificate is for, and who issues it.
+#[derive(Debug, Clone)]
+pub struct AcmeWish {
+    pub domains: Vec<String>,
+    pub contact: Option<String>,
+    /// Let's Encrypt when absent.
+    pub directory: Option<String>,
+    /// PEM: who signed the directory's own certificate, when the system does not know him.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Against floods; per source address unless it says otherwise.
@@ -159,7 +166,8 @@ fn certificate(tls: config::Tls) -> Certificate {
     match (tls.certificate, tls.key) {
         (Some(certificate), Some(key)) => Certificate::Files { certificate, key },
         _ if !tls.acme_domains.is_empty() => {
-            Certificate::Acme { domains: tls.acme_domains, contact: tls.acme_contact, directory: tls.acme_directory }
+            let (domains, ca_file) = (tls.acme_domains, tls.acme_ca_file);
+            Certificate::Acme(AcmeWish { domains, contact: tls.acme_contact, directory: tls.acme_directory, ca_file })
         }
         _ => Certificate::Plain,
     }

@@ -1,5 +1,5 @@
 //! The daemon: opens everything, takes the lease, rebuilds, serves, and leaves in order.
-use crate::admin::{Admin, banner};
+use crate::admin::{Admin, DevTenant, banner};
 use crate::config::{Certificate, Config};
 use crate::door::Door;
 use crate::engine::{self, Engine, Message, Parts};
@@ -80,9 +80,10 @@ impl Daemon for Control {
         let connections = metrics.gauge("http_connections", "Open connections to the API and the pages");
         let proxies = config.trusted_proxies.clone();
         let door = Door::bind(&config.listen, &config.certificate, &data_dir, config.limits, proxies, connections)?;
-        for line in banner(&config, &door.addresses, dev.is_some()) {
+        for line in banner(&config, &door.addresses, dev.as_ref()) {
             lifecycle.say(line);
         }
+        let dev = dev.map(|dev| dev.id);
         Ok(Self { config, node, boot, bus, lifecycle, metrics, store, tokens, door, dev })
     }
 
@@ -95,11 +96,11 @@ impl Daemon for Control {
     }
 }
 
-async fn seed(store: &Store, config: &Config) -> Result<TenantId, crate::admin::AdminError> {
+async fn seed(store: &Store, config: &Config) -> Result<DevTenant, crate::admin::AdminError> {
     let admin = Admin::over(store.clone());
-    let tenant = admin.seed_dev().await?;
-    admin.seed_dev_numbers(&tenant, config.numbers_of(&tenant)).await?;
-    Ok(tenant)
+    let dev = admin.seed_dev().await?;
+    admin.seed_dev_numbers(&dev.id, config.numbers_of(&dev.id)).await?;
+    Ok(dev)
 }
 
 fn failed(doing: &'static str) -> impl Fn(Box<dyn std::error::Error + Send + Sync>) -> RunError {

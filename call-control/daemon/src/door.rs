@@ -1,15 +1,14 @@
 //! The listeners: connections counted per source, TLS where it is asked for, and no patience for the slow.
+use crate::acme::Acme;
 use crate::config::{Certificate, Limits};
 use axum_server::Handle;
 use axum_server::accept::{Accept, DefaultAcceptor};
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
-use futures_util::StreamExt;
 use hyper_util::rt::TokioTimer;
 use offhook_runtime::{Gauge, StartError};
 use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use rustls_platform_verifier::ConfigVerifierExt;
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
@@ -39,7 +38,7 @@ pub struct Door {
 enum TlsForm {
     Plain,
     Files(RustlsConfig),
-    Acme { domains: Vec<String>, contact: Option<String>, directory: Option<String>, cache: std::path::PathBuf },
+    Acme(Box<Acme>),
 }
 
 impl Door {
@@ -65,12 +64,7 @@ impl Door {
             Certificate::Files { certificate, key } => {
                 TlsForm::Files(RustlsConfig::from_config(Arc::new(server_config(certificate, key)?)))
             }
-            Certificate::Acme { domains, contact, directory } => TlsForm::Acme {
-                domains: domains.clone(),
-                contact: contact.clone(),
-                directory: directory.clone(),
-                cache: data_dir.join("acme"),
-            },
+            Certificate::Acme(wish) => TlsForm::Acme(Box::new(Acme::open(wish, data_dir.join("acme"))?)),
         };
         let places = Arc::new(Places { limits, taken: Mutex::default(), connections });
         Ok(Self { addresses, listeners, tls, places, handle: Handle::new(), trusted })
@@ -90,10 +84,16 @@ impl Door {
 
     pub async fn serve(self, app: axum::Router) -> io::Result<()> {
         let Self { listeners, tls, places, handle, trusted, .. } = self;
+        // It ends with the listeners: two would order the same certificate.
+        let mut fetching = tokio::task::JoinSet::new();
         let acceptor = match tls {
             TlsForm::Plain => Inner::Plain,
             TlsForm::Files(config) => Inner::Files(RustlsAcceptor::new(config).handshake_timeout(PATIENCE)),
-            TlsForm::Acme { domains, contact, directory, cache } => acme(domains, contact, directory, cache)?,
+            TlsForm::Acme(acme) => {
+                let acceptor = acme.acceptor();
+                fetching.spawn(acme.run());
+                Inner::Acme(acceptor)
+            }
         };
         let acceptor = Bouncer { inner: acceptor, places, trusted: trusted.into() };
         let mut servers = tokio::task::JoinSet::new();
@@ -108,33 +108,6 @@ impl Door {
         }
         Ok(())
     }
-}
-
-fn acme(
-    domains: Vec<String>,
-    contact: Option<String>,
-    directory: Option<String>,
-    cache: std::path::PathBuf,
-) -> io::Result<Inner> {
-    let client = rustls::ClientConfig::with_platform_verifier().map_err(io::Error::other)?;
-    let mut config = rustls_acme::AcmeConfig::new_with_client_config(domains, Arc::new(client))
-        .contact(contact)
-        .cache(rustls_acme::caches::DirCache::new(cache))
-        .directory_lets_encrypt(true);
-    if let Some(directory) = directory {
-        config = config.directory(directory);
-    }
-    let mut state = config.state();
-    let acceptor = state.axum_acceptor(state.default_rustls_config());
-    tokio::spawn(async move {
-        while let Some(event) = state.next().await {
-            match event {
-                Ok(event) => tracing::info!(?event, "certificate by ACME"),
-                Err(error) => tracing::warn!(%error, "certificate by ACME: trying again"),
-            }
-        }
-    });
-    Ok(Inner::Acme(acceptor))
 }
 
 fn server_config(certificate: &Path, key: &Path) -> Result<ServerConfig, StartError> {

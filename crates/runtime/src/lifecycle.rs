@@ -82,7 +82,7 @@ impl LifecycleSwitch {
     }
 
     /// What the daemons have said so far.
-    pub(crate) fn banner(&self) -> Vec<String> {
+    pub fn banner(&self) -> Vec<String> {
         self.banner.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

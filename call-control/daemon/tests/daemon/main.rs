@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod api;
 mod calls;
+mod dev;
 mod https;
 mod nodes;
 mod page;

@@ -55,6 +55,23 @@ fn node(kind: DaemonKind) -> NodeId {
     NodeId::parse(format!("{kind}-1")).unwrap()
 }
 
+/// A node that has just come.
+pub fn ready(node: NodeId, kind: DaemonKind) -> NodeRow {
+    NodeRow {
+        node,
+        kind,
+        boot: BootId::parse("first").unwrap(),
+        version: "test".into(),
+        started_ms: wall_now(),
+        state: NodeState::Ready,
+        load: 0,
+        capacity: 100,
+        media_addresses: Vec::new(),
+        certificate_fingerprint: None,
+        trunks: Vec::new(),
+    }
+}
+
 fn key() -> LinkKey {
     LinkKey { profile: LinkProfile::AeadAes128Gcm, key: Secret::new("AA=="), salt: Secret::new("AA==") }
 }
@@ -100,17 +117,9 @@ impl Nodes {
             });
             let trunk = TrunkState { trunk: TrunkName::parse("carrier").unwrap(), up: trunk_up, emergency: false };
             let row = NodeRow {
-                node: node(kind),
-                kind,
-                boot: BootId::parse("first").unwrap(),
-                version: "test".into(),
-                started_ms: wall_now(),
-                state: NodeState::Ready,
-                load: 0,
-                capacity: 100,
-                media_addresses: Vec::new(),
                 certificate_fingerprint: Some("ab".repeat(32)),
                 trunks: if kind == DaemonKind::Sip { vec![trunk] } else { Vec::new() },
+                ..ready(node(kind), kind)
             };
             let (rows, receiver) = watch::channel(row);
             presences.push((kind, bus.announce(receiver), rows));

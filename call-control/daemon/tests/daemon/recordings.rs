@@ -1,6 +1,6 @@
 //! Recordings from the button to the file, streamed through from the recorder.
 use crate::nodes::{FILES, Script};
-use crate::stage::{Stage, TRUNK};
+use crate::stage::{Stage, TRUNK, Talk};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use offhook_contract::fact::{ConsentKind, FileRow, SegmentRow, TapCloseReason};
@@ -30,18 +30,10 @@ async fn serve_files() {
 
 /// alice and bob talked and were recorded; the call has ended and the recording is finished.
 pub async fn a_recorded_call(stage: &mut Stage) -> (String, String) {
-    let (mut alice, mut bob) = (stage.page("alice").await, stage.page("bob").await);
-    let call = alice.dial("102").await;
-    let mine = alice.join(&call).await;
-    assert!(mine["answer"].is_string());
-    bob.ringing().await;
-    let answered = bob.ok(json!({ "op": "answer", "call": call })).await;
-    bob.join(&call).await;
-    let legs = [answered["leg"].as_str().unwrap(), answered["call"]["parties"][0]["leg"].as_str().unwrap()];
-    legs.iter().for_each(|leg| stage.nodes.connected(&call, leg));
+    let Talk { mut alice, mut bob, call, caller } = stage.talking().await;
     bob.ok(json!({ "op": "record", "call": call, "on": true })).await;
     let start = stage.nodes.expect("start_recording").await;
-    assert_eq!(start.body["caller_legs"], json!([legs[1]]), "the caller goes left");
+    assert_eq!(start.body["caller_legs"], json!([caller]), "the caller goes left");
     let recording = start.body["recording"].as_str().unwrap().to_owned();
     let id = RecordingId::parse(&recording).unwrap();
     stage.nodes.fact(&call, Fact::SegmentStarted { recording: id.clone(), segment: 1 }).await;
@@ -103,15 +95,7 @@ async fn a_recording_stands_in_the_history_and_is_heard_in_ranges_by_its_parties
 #[tokio::test]
 async fn a_failing_announcer_is_said_to_the_page_and_stands_in_the_history() {
     let mut stage = Stage::new().await;
-    let mut alice = stage.page("alice").await;
-    let mut bob = stage.page("bob").await;
-    let call = alice.dial("102").await;
-    alice.join(&call).await;
-    bob.ringing().await;
-    let answered = bob.ok(json!({ "op": "answer", "call": call })).await;
-    bob.join(&call).await;
-    stage.nodes.connected(&call, answered["leg"].as_str().unwrap());
-    stage.nodes.connected(&call, answered["call"]["parties"][0]["leg"].as_str().unwrap());
+    let Talk { mut alice, mut bob, call, .. } = stage.talking().await;
     alice.ok(json!({ "op": "record", "call": call, "on": true })).await;
     let start = stage.nodes.expect("start_recording").await;
     let recording = RecordingId::parse(start.body["recording"].as_str().unwrap()).unwrap();
@@ -129,14 +113,7 @@ async fn a_failing_announcer_is_said_to_the_page_and_stands_in_the_history() {
 async fn a_refused_notice_is_said_in_words() {
     let script = Script::refusing("open_tap", ErrorCode::Refused, "bob cannot hear the notice");
     let stage = Stage::with(TRUNK, script).await;
-    let (mut alice, mut bob) = (stage.page("alice").await, stage.page("bob").await);
-    let call = alice.dial("102").await;
-    alice.join(&call).await;
-    bob.ringing().await;
-    let answered = bob.ok(json!({ "op": "answer", "call": call })).await;
-    bob.join(&call).await;
-    stage.nodes.connected(&call, answered["leg"].as_str().unwrap());
-    stage.nodes.connected(&call, answered["call"]["parties"][0]["leg"].as_str().unwrap());
+    let Talk { mut alice, call, .. } = stage.talking().await;
     alice.ok(json!({ "op": "record", "call": call, "on": true })).await;
     let view = alice.event("failed", |e| e["data"]["recording"]["state"] == "failed").await;
     assert_eq!(view["data"]["recording"]["reason"], "bob cannot hear the notice");

@@ -116,6 +116,16 @@ impl Stage {
         self.start().await;
     }
 
+    pub async fn restart_as_dev(&mut self) {
+        self.dev = true;
+        self.restart().await;
+    }
+
+    /// What this life said to the person at the terminal.
+    pub fn banner(&self) -> Vec<String> {
+        self.switch.banner()
+    }
+
     pub fn drain(&self) {
         self.switch.drain();
     }
@@ -173,6 +183,21 @@ impl Stage {
         Page::open(self.address, &self.token(login).await).await
     }
 
+    /// alice has called bob, both are heard, and the call is theirs to end.
+    pub async fn talking(&self) -> Talk {
+        let (mut alice, mut bob) = (self.page("alice").await, self.page("bob").await);
+        let call = alice.dial("102").await;
+        let joined = alice.join(&call).await;
+        assert!(joined["answer"].is_string(), "{joined}");
+        bob.ringing().await;
+        let answered = bob.ok(json!({ "op": "answer", "call": call })).await;
+        bob.join(&call).await;
+        let word = |leg: &Value| leg.as_str().unwrap().to_owned();
+        let (caller, callee) = (word(&answered["call"]["parties"][0]["leg"]), word(&answered["leg"]));
+        [&callee, &caller].iter().for_each(|leg| self.nodes.connected(&call, leg));
+        Talk { alice, bob, call, caller }
+    }
+
     pub async fn get(&self, token: &str, path: &str) -> (u16, Value) {
         let response = self.http.get(self.url(path)).bearer_auth(token).send().await.unwrap();
         (response.status().as_u16(), response.json().await.unwrap_or(Value::Null))
@@ -203,6 +228,15 @@ impl Stage {
         let now = || format!("{name} is {} and not {value}", self.gauge(name));
         tokio::time::timeout(PATIENCE, reached).await.unwrap_or_else(|_| panic!("{}", now()));
     }
+}
+
+/// Two pages in one call.
+pub struct Talk {
+    pub alice: Page,
+    pub bob: Page,
+    pub call: String,
+    /// The caller's leg.
+    pub caller: String,
 }
 
 impl Drop for Stage {

@@ -1,6 +1,6 @@
 //! Our own TURN server as call-control sees it: told to pages while it is there, asked for a user's sessions, told whom to
 //! show out.
-use crate::nodes::Script;
+use crate::nodes::{Script, ready};
 use crate::stage::{PATIENCE, Stage, TRUNK};
 use offhook_bus::{Bus, Presence, Target, wall_now};
 use offhook_contract::turn::*;
@@ -25,20 +25,7 @@ impl TurnNode {
 
     /// In the table, and deaf.
     fn announced(bus: &Bus, name: &str) -> (watch::Sender<NodeRow>, Presence) {
-        let node = NodeId::parse(name).unwrap();
-        let row = NodeRow {
-            node,
-            kind: DaemonKind::Turn,
-            boot: BootId::parse("first").unwrap(),
-            version: "test".into(),
-            started_ms: wall_now(),
-            state: NodeState::Ready,
-            load: 0,
-            capacity: 100,
-            media_addresses: Vec::new(),
-            certificate_fingerprint: None,
-            trunks: Vec::new(),
-        };
+        let row = ready(NodeId::parse(name).unwrap(), DaemonKind::Turn);
         let (row, followed) = watch::channel(row);
         (row, bus.announce(followed))
     }

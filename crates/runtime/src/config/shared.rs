@@ -121,11 +121,14 @@ pub struct Tls {
     pub certificate: Option<PathBuf>,
     /// PEM.
     pub key: Option<PathBuf>,
-    /// Names for which a certificate is fetched by ACME instead of files.
+    /// Names for which a certificate is fetched by ACME instead of files; in small letters.
     pub acme_domains: Vec<String>,
     /// `mailto:…`
     pub acme_contact: Option<String>,
+    /// The URL of the authority's directory; Let's Encrypt's when absent.
     pub acme_directory: Option<String>,
+    /// PEM: who signed the directory's own certificate; the system's authorities when absent.
+    pub acme_ca_file: Option<PathBuf>,
 }
 
 /// `[bus]`: for daemons that run as processes of their own.
@@ -163,6 +166,18 @@ impl Default for BusConfig {
             key: None,
         }
     }
+}
+
+/// As in RFC 1123 §2.1, and no address: the last label is not all digits.
+fn is_host_name(name: &str) -> bool {
+    let label = |l: &str| {
+        (1..=63).contains(&l.len())
+            && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !l.starts_with('-')
+            && !l.ends_with('-')
+    };
+    let number = |l: &str| l.bytes().all(|b| b.is_ascii_digit());
+    name.len() <= 253 && name.split('.').all(label) && !name.rsplit('.').next().is_some_and(number)
 }
 
 /// `"a"` as well as `["a", "b"]`, for keys that are lists but mostly have one element.
@@ -210,7 +225,34 @@ impl ConfigFile {
         if tls.certificate.is_some() && !tls.acme_domains.is_empty() {
             return Err(self.refusal("tls.acme_domains", "either certificate files or ACME, not both"));
         }
-        Ok(tls)
+        self.acme(tls)
+    }
+
+    fn acme(&self, mut tls: Tls) -> Result<Tls, ConfigError> {
+        tls.acme_domains.iter_mut().for_each(|name| name.make_ascii_lowercase());
+        let given = [
+            ("tls.acme_contact", tls.acme_contact.is_some()),
+            ("tls.acme_directory", tls.acme_directory.is_some()),
+            ("tls.acme_ca_file", tls.acme_ca_file.is_some()),
+        ];
+        let alone = given.iter().find(|(_, given)| *given && tls.acme_domains.is_empty());
+        let url = |url: &String| url.strip_prefix("https://").is_some_and(|rest| !rest.is_empty());
+        let mail = |contact: &String| contact.strip_prefix("mailto:").is_some_and(|rest| rest.contains('@'));
+        let wrong = if let Some((path, _)) = alone {
+            (*path, "goes with acme_domains, the names that the certificate is for")
+        } else if !tls.acme_domains.iter().all(|name| is_host_name(name)) {
+            (
+                "tls.acme_domains",
+                "names such as \"phone.example.org\": the proof by TLS needs each whole, not \"*.\", and no addresses",
+            )
+        } else if !tls.acme_directory.iter().all(url) {
+            ("tls.acme_directory", "a URL such as \"https://ca.example.org/acme/acme/directory\"")
+        } else if !tls.acme_contact.iter().all(mail) {
+            ("tls.acme_contact", "\"mailto:\" and an address")
+        } else {
+            return Ok(tls);
+        };
+        Err(self.refusal(wrong.0, wrong.1))
     }
 
     pub fn bus(&self) -> Result<BusConfig, ConfigError> {

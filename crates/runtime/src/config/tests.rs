@@ -107,3 +107,20 @@ fn a_list_with_one_element_may_be_written_without_brackets() {
     let refused = config("[runtime]\nhealth_listen = [\"here\"]\n", &[]).unwrap().runtime().unwrap_err();
     assert!(refused.to_string().contains("runtime.health_listen"), "{refused}");
 }
+
+#[test]
+fn what_acme_cannot_use_is_refused_with_the_reason() {
+    let tls = |text: &str| config(&format!("[tls]\n{text}"), &[]).unwrap().tls().map_err(|e| e.to_string());
+    let names = "acme_domains = [\"Phone.Example.org\"]\n";
+    let private = "acme_directory = \"https://ca.lan/acme/acme/directory\"\nacme_ca_file = \"/etc/ca.pem\"\n";
+    let fine = tls(&format!("{names}{private}acme_contact = \"mailto:a@example.org\"\n")).unwrap();
+    assert_eq!(fine.acme_domains, ["phone.example.org"]);
+    assert!(tls(private).unwrap_err().contains("tls.acme_directory"), "who has no names has forgotten something");
+    for name in ["*.example.org", "192.0.2.1", "2001:db8::1", "phone..org", "", "-a.org", "phone.example.org:443"] {
+        let refused = tls(&format!("acme_domains = [\"phone.example.org\", \"{name}\"]\n")).unwrap_err();
+        assert!(refused.contains("tls.acme_domains") && refused.contains("phone.example.org"), "{refused}");
+    }
+    let plain = tls(&format!("{names}acme_directory = \"http://ca.lan/directory\"\n")).unwrap_err();
+    assert!(plain.contains("tls.acme_directory") && plain.contains("https://"), "{plain}");
+    assert!(tls(&format!("{names}acme_contact = \"a@example.org\"\n")).unwrap_err().contains("mailto:"));
+}
