@@ -8,7 +8,7 @@ use std::time::Duration;
 use offhook_turn_core::stream::{Framed, next_message};
 use offhook_turn_core::{
     ClientPath, Command, Grant, HEAD_ROOM, IcmpError, Ledger, Moment, Output, Quota, QuotaError, RelayAddress,
-    RelayKey, Reserved, Settings, Shard, ShardOptions, TAIL_ROOM, Users, Via,
+    RelayKey, RelayPorts, Reserved, Settings, Shard, ShardOptions, TAIL_ROOM, Users, Via,
 };
 use offhook_wire_stun::Message;
 
@@ -29,9 +29,6 @@ impl Quota for Book {
     }
     fn claim(&self, token: &[u8; 8]) -> Option<Reserved> {
         self.0.borrow_mut().claim(token)
-    }
-    fn is_kept(&self, local: SocketAddr) -> bool {
-        self.0.borrow().is_kept(local)
     }
 }
 
@@ -75,12 +72,13 @@ impl World {
         users.admit_anyone();
         let local = "198.51.100.1".parse().unwrap();
         let six = "2001:db8::1".parse().unwrap();
+        let relays = vec![RelayAddress { local, announced: local }, RelayAddress { local: six, announced: six }];
         let shard = Shard::new(ShardOptions {
             secret: [5; 32],
             shard: 0,
             settings: Arc::new(Settings::new(users)),
-            relays: vec![RelayAddress { local, announced: local }, RelayAddress { local: six, announced: six }],
-            ports: 50_000..=50_007,
+            ports: RelayPorts::new(&relays, &(50_000..=50_007)),
+            relays,
             allocations_max: 8,
             quota: Box::new(Book(RefCell::default())),
         });

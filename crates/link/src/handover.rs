@@ -1,9 +1,11 @@
 //! Datagrams between two daemons of one process: a media thread takes the other's relaying thread in as its guest, waits
 //! for the sockets of both, and what either sends to an address of the other becomes a function call. The network form
-//! of the same thing is their sockets: without a host a guest waits for itself, and neither side notices.
+//! of the same thing is their sockets: without a host a guest waits for itself, and neither side notices. What is for a
+//! thread beside goes there by [`crate::neighbours`].
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -13,8 +15,8 @@ const DOOR: usize = 4;
 
 /// The thread's own protocol, as its guest sees it.
 pub trait Host {
-    /// Takes a datagram that would go from `from` to `to`, if `to` is one of the host's sockets. It may be changed in
-    /// place.
+    /// Takes a datagram that would go from `from` to `to`, if `to` is one of the host's sockets or of a neighbour's. It
+    /// may be changed in place.
     fn hand_over(&mut self, from: SocketAddr, to: SocketAddr, datagram: &mut [u8]) -> bool;
 
     /// So much waits to be sent that a guest should end its round soon.
@@ -33,6 +35,54 @@ impl Host for NoHost {
     }
 }
 
+/// A guest among all of the process: guests of one house know each other's sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GuestId {
+    house: u32,
+    place: u16,
+}
+
+impl GuestId {
+    /// Its number in its house, and of the host thread that it moves to.
+    #[must_use]
+    pub fn place(self) -> usize {
+        usize::from(self.place)
+    }
+
+    /// Never 0.
+    pub(crate) const fn to_bits(self) -> u64 {
+        (self.house as u64) << 16 | self.place as u64
+    }
+}
+
+/// A daemon whose threads are guests; after a restart it is another one.
+#[derive(Debug, Clone, Copy)]
+pub struct House(u32);
+
+impl Default for House {
+    fn default() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl House {
+    #[must_use]
+    pub const fn guest(self, place: u16) -> GuestId {
+        GuestId { house: self.0, place }
+    }
+}
+
+/// What became of a datagram that a host would send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handed {
+    Taken,
+    /// It is for another guest of the same house.
+    For(GuestId),
+    /// It takes the socket.
+    No,
+}
+
 /// Whether a guest goes on living where it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stay {
@@ -43,6 +93,7 @@ pub enum Stay {
 
 /// What lives in another's thread.
 pub trait Guest: Send {
+    fn id(&self) -> GuestId;
     /// Readable when there is something for [`Self::work`].
     fn wakes(&self) -> BorrowedFd<'_>;
     /// Until [`Self::work`] is due without anything readable.
@@ -50,7 +101,7 @@ pub trait Guest: Send {
     /// Does what is ready and what is due.
     fn work(&mut self, host: &mut dyn Host) -> Stay;
     /// Takes a datagram that the host would send from `from` to `to`, if `to` is one of the guest's sockets.
-    fn hand_over(&mut self, from: SocketAddr, to: SocketAddr, datagram: &[u8]) -> bool;
+    fn hand_over(&mut self, from: SocketAddr, to: SocketAddr, datagram: &[u8]) -> Handed;
     /// Sends what [`Self::hand_over`] gathered.
     fn flush(&mut self);
     /// Back to the thread it came from.
@@ -95,10 +146,15 @@ impl HostThread {
         (Self { door, wake: Arc::new(wake) }, inside)
     }
 
+    /// Makes the thread look what came for it.
+    pub(crate) fn wake(&self) {
+        (self.wake)();
+    }
+
     /// Moves a guest in. If nobody opens, it goes home at once.
     pub fn take_in(&self, guest: Box<dyn Guest>) {
         match self.door.try_send(Lodging(Some(guest))) {
-            Ok(()) => (self.wake)(),
+            Ok(()) => self.wake(),
             Err(TrySendError::Full(refused) | TrySendError::Disconnected(refused)) => drop(refused),
         }
     }

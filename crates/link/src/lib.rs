@@ -5,11 +5,13 @@
 pub mod handover;
 pub mod identity;
 pub mod key;
+pub mod neighbours;
 pub mod tap;
 
-pub use handover::{Guest, Host, HostThread, HostThreads, Lodging, NoHost, Stay};
+pub use handover::{Guest, GuestId, Handed, Host, HostThread, HostThreads, House, Lodging, NoHost, Stay};
 pub use identity::{Fingerprint, Identity, IdentityError, pinned_client_config};
 pub use key::{LinkKeyError, RandomError, generate_link_key, random_token, srtp_key, srtp_profile};
+pub use neighbours::{Neighbours, Parcel, neighbourhood};
 pub use tap::{
     ClosedReason, Hello, InProcessTaps, OpenedTap, Packet, Party, ReaderState, RecordError, Refusal, TapDialError,
     TapDialer, TapForm, TapFrame, TapHost, TapHostError, TapHub, TapLimits, TapOpenError, TapReadError, TapReader,

@@ -45,6 +45,12 @@ pub struct PeerError {
     pub data: u32,
 }
 
+impl PeerError {
+    /// Its `kind` where no ICMP message came: the system itself refused the datagram, `data` is the MTU that it did not
+    /// fit, and the peer's port is unknown.
+    pub const LOCAL: u8 = u8::MAX;
+}
+
 #[derive(Debug, thiserror::Error)]
 #[error("cannot bind UDP {address}: {source}")]
 pub struct BindError {

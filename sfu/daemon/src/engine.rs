@@ -11,7 +11,7 @@ use offhook_contract::{
     BootId, CodecName, Context, ErrorCode, HangupCause, LinkOffer, LinkProfile, RecordingId, RequestError, RoomId,
     UnixMs,
 };
-use offhook_link::{HostThreads, TapHub, TapSubject, generate_link_key, srtp_key};
+use offhook_link::{HostThreads, TapHub, TapSubject, generate_link_key, neighbourhood, srtp_key};
 use offhook_media::EncodedPrompt;
 use offhook_runtime::config::Net;
 use offhook_sfu_core::{
@@ -93,7 +93,9 @@ impl Engine {
         };
         let threads = parts.config.threads.iter().enumerate().map(start).collect::<Result<Vec<_>, _>>()?;
         if let Some(hosts) = &parts.hosts {
-            hosts.publish(threads.iter().map(|thread| thread.host.clone()).collect());
+            let each: Vec<_> = threads.iter().map(|thread| (thread.host.clone(), thread.names.clone())).collect();
+            threads.iter().zip(neighbourhood(&each)).for_each(|(thread, neighbours)| thread.meet(neighbours));
+            hosts.publish(each.into_iter().map(|(host, _)| host).collect());
         }
         let Parts { config, clock, boot, dtls, prompts, taps, .. } = parts;
         let state = Mutex::default();

@@ -1,10 +1,10 @@
 //! A media thread: waits, reads everything, lets the shard work, sends everything. No lock, log or allocation per packet.
 use crate::clock::MediaClock;
-use crate::guest::{GUEST, GuestRoom};
+use crate::guest::{GUEST, GuestRoom, names};
 use crate::outputs::OutputSender;
 use crate::stats::{SharedStats, Snapshot, SocketCounts};
 use offhook_contract::{HangupCause, RequestError};
-use offhook_link::HostThread;
+use offhook_link::{HostThread, Neighbours};
 use offhook_net::{BindError, Datagram, Poller, Ready, ReceiveBatch, SendBatch, UdpOptions, UdpSocket, Waker};
 use offhook_sfu_core::{Command, CommandError, MediaNs, Output, Reply, Shard, ShardOptions, Transmit};
 use std::net::{IpAddr, SocketAddr};
@@ -22,12 +22,15 @@ pub(crate) const DATAGRAM_BYTES: usize = 1_600;
 const ROUNDS: usize = 8;
 /// Sends when so many datagrams wait, even in the middle of a batch.
 pub(crate) const FLUSH_AT: usize = 1_024;
+/// Parcels of other threads in a row before the sockets get their turn.
+const PARCELS_AT_ONCE: usize = 16;
 const STATS_EVERY: Duration = Duration::from_millis(100);
 
 type ReplyTo = oneshot::Sender<Result<Reply, CommandError>>;
 
 enum Order {
     Command(Box<Command>, ReplyTo),
+    Meet(Box<Neighbours>),
     Stop,
 }
 
@@ -36,6 +39,8 @@ pub struct MediaThread {
     orders: SyncSender<Order>,
     waker: Waker,
     pub addresses: Vec<SocketAddr>,
+    /// The same as this machine calls them.
+    pub names: Vec<SocketAddr>,
     pub stats: SharedStats,
     /// Where a relaying thread of this process may move in.
     pub host: HostThread,
@@ -91,7 +96,8 @@ impl MediaThread {
         let addresses: Vec<SocketAddr> = sockets.iter().map(UdpSocket::local_address).collect();
         let at_the_door = poller.waker();
         let (host, door) = HostThread::open(move || at_the_door.wake());
-        let guests = GuestRoom::new(door, &addresses, locals);
+        let names = names(&addresses, locals);
+        let guests = GuestRoom::new(door, names.clone());
         let (orders, inbox) = sync_channel(COMMANDS);
         let stats = SharedStats::default();
         let shared = stats.clone();
@@ -113,7 +119,14 @@ impl MediaThread {
             }
             .run();
         })?;
-        Ok(Self { orders, waker, addresses, stats, host, thread: Some(thread) })
+        Ok(Self { orders, waker, addresses, names, stats, host, thread: Some(thread) })
+    }
+
+    /// The other media threads, to which and from which packets are handed over.
+    pub fn meet(&self, neighbours: Neighbours) {
+        // Without them everything takes its socket.
+        let _ = self.orders.try_send(Order::Meet(Box::new(neighbours)));
+        self.waker.wake();
     }
 
     /// It ended by itself, which it never should.
@@ -165,12 +178,16 @@ impl Worker {
     fn run(mut self) {
         let mut ready = Ready::default();
         loop {
-            let wait = self.wait_for();
+            let wait = if self.guests.may_sleep() { self.wait_for() } else { Some(Duration::ZERO) };
             if self.poller.wait(wait, &mut ready).is_err() {
                 self.counts.receive_errors += 1;
             }
+            let has_mail = self.guests.wake_up();
             if ready.woken() && !self.obey() {
                 return self.end();
+            }
+            if has_mail {
+                self.take_parcels();
             }
             let mut guest_is_ready = false;
             for token in ready.tokens() {
@@ -191,6 +208,7 @@ impl Worker {
                 }
             }
             self.flush();
+            self.guests.post();
             self.shard.counters_mut().panics += self.guests.take_failures();
             self.tell();
             self.publish(now);
@@ -209,8 +227,10 @@ impl Worker {
     /// Carries out what was ordered; `false` when the thread shall end.
     fn obey(&mut self) -> bool {
         while let Ok(order) = self.orders.try_recv() {
+            self.stats_due = MediaNs(0);
             match order {
                 Order::Stop => return false,
+                Order::Meet(neighbours) => self.guests.meet(*neighbours),
                 Order::Command(command, reply) => {
                     let now = self.clock.now();
                     let done = catch_unwind(AssertUnwindSafe(|| self.shard.handle_command(now, *command)));
@@ -222,9 +242,25 @@ impl Worker {
                 }
             }
         }
-        self.stats_due = MediaNs(0);
         self.guests.open_door(&self.poller);
         true
+    }
+
+    /// What other threads have for us and for our guest.
+    fn take_parcels(&mut self) {
+        let now = self.clock.now();
+        for _ in 0..PARCELS_AT_ONCE {
+            let Some(mut parcel) = self.guests.next_parcel() else { return self.guests.flush() };
+            for (from, to, datagram) in parcel.datagrams() {
+                self.guests.take((&mut self.shard, now), (from, to), datagram);
+                if self.shard.transmits().len() >= FLUSH_AT {
+                    flush(&mut self.shard, &self.sockets, &mut self.guests, &mut self.send, &mut self.counts);
+                }
+            }
+            self.guests.give_back(parcel);
+        }
+        self.guests.flush();
+        self.guests.stay_up();
     }
 
     fn read(&mut self, index: usize) {
@@ -297,6 +333,9 @@ impl Worker {
         let now = self.clock.now();
         let _ = self.shard.handle_command(now, Command::EndAll { cause: HangupCause::Drained });
         self.flush();
+        self.guests.post();
+        // What is for the guest outlives us with it.
+        self.take_parcels();
         self.guests.close(&self.poller);
         self.tell();
     }

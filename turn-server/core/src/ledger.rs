@@ -47,8 +47,6 @@ pub trait Quota: Send {
     fn is_reserved_for(&self, token: &[u8; 8], user: &str) -> bool;
     /// The reservation, which is over with it.
     fn claim(&self, token: &[u8; 8]) -> Option<Reserved>;
-    /// Whether a port is kept for somebody.
-    fn is_kept(&self, local: SocketAddr) -> bool;
 }
 
 /// The upper port of a pair (RFC 8656 §7.2). Nothing is bound to it until somebody shows the token.
@@ -143,11 +141,6 @@ impl Ledger {
 
     pub fn claim(&mut self, token: &[u8; 8]) -> Option<Reserved> {
         self.reserved.remove(token)
-    }
-
-    #[must_use]
-    pub fn is_kept(&self, local: SocketAddr) -> bool {
-        self.reserved.values().any(|reserved| reserved.local == local)
     }
 
     #[must_use]

@@ -40,6 +40,7 @@ pub use event::{Carried, Command, Denial, Denied, EndCause, Ended, Output, Sessi
 pub use ledger::{Grant, Ledger, Quota, QuotaError, QuotaLimits, Reserved};
 pub use path::{ClientPath, Via};
 pub use policy::{AddressRange, Forbidden, MappedAddress, MediaPeer, PeerPolicy, RangeError};
+pub use ports::RelayPorts;
 pub use relaying::{Deliver, Forward, HEAD_ROOM, IcmpError, TAIL_ROOM};
 pub use reply::Transmit;
 pub use request::Refused;

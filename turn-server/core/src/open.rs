@@ -12,8 +12,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Ports tried for one socket before the answer is 508.
+/// Ports of other programs that one Allocate runs into before the answer is 508.
 const TRIES: usize = 64;
+/// After so many of them it looks where none was found before.
+const BOLD: usize = 8;
 /// RFC 8656 §7.2.
 const RESERVED_FOR: Duration = Duration::from_secs(30);
 
@@ -46,13 +48,20 @@ pub(crate) struct Opening {
     additional: bool,
     /// What the shell was asked to open.
     pending: Option<(RelayKey, Stage)>,
-    /// Somebody else's ports, ours again when we are done.
-    taken: Vec<(usize, u16)>,
+    /// Ports that did not do; nobody draws them until we are done.
+    tried: Vec<Tried>,
+}
+
+struct Tried {
+    place: usize,
+    port: u16,
+    /// Another program has it; else only its neighbour was not to be had.
+    is_elsewhere: bool,
 }
 
 impl Opening {
     pub(crate) const fn new(asked: Asked, lifetime: Duration, even: Even, additional: bool) -> Self {
-        Self { asked, lifetime, failed_family: None, even, additional, pending: None, taken: Vec::new() }
+        Self { asked, lifetime, failed_family: None, even, additional, pending: None, tried: Vec::new() }
     }
 }
 
@@ -65,10 +74,10 @@ impl Shard {
     pub(crate) fn open_next(&mut self, now: Moment, key: AllocationKey, stage: Stage) {
         let Some(allocation) = self.allocations.get(key) else { return };
         let Phase::Opening(opening) = &allocation.phase else { return };
-        let (even, tried, server) = (opening.even, opening.taken.len(), allocation.path.server.ip());
+        let (even, tried, server) = (opening.even, opening.tried.len(), allocation.path.server.ip());
         let drawn = match stage {
-            Stage::First(family) if tried < TRIES => self.draw_unkept(key, family, even, server),
-            Stage::Additional if tried < TRIES => self.draw_unkept(key, AddressFamily::V6, Even::Any, server),
+            Stage::First(family) if tried < TRIES => self.draw(family, even, server, tried < BOLD),
+            Stage::Additional if tried < TRIES => self.draw(AddressFamily::V6, Even::Any, server, tried < BOLD),
             // Drawn together with the lower one.
             Stage::Next(lower) => {
                 self.relays.get(lower).and_then(|lower| Some((lower.place, lower.local.port().checked_add(1)?)))
@@ -90,43 +99,17 @@ impl Shard {
         self.outputs.push_back(Output::OpenRelay { relay, local });
     }
 
-    /// Passes over what another thread keeps for somebody: no socket stands there yet.
-    fn draw_unkept(
-        &mut self,
-        key: AllocationKey,
-        family: AddressFamily,
-        even: Even,
-        server: IpAddr,
-    ) -> Option<(usize, u16)> {
-        for _ in 0..TRIES {
-            let (place, port) = self.draw(family, even, server)?;
-            let local = self.addresses.get(place)?.local;
-            let next = port.checked_add(1).filter(|_| even == Even::WithNext);
-            let ports = || std::iter::once(port).chain(next);
-            if !ports().any(|port| self.quota.is_kept(SocketAddr::new(local, port))) {
-                return Some((place, port));
-            }
-            self.opening(key)?.taken.extend(ports().map(|port| (place, port)));
-        }
-        None
-    }
-
     /// On the address the client came to, if relays may stand there; else on any of the family.
-    fn draw(&mut self, family: AddressFamily, even: Even, server: IpAddr) -> Option<(usize, u16)> {
+    fn draw(&mut self, family: AddressFamily, even: Even, server: IpAddr, boldly: bool) -> Option<(usize, u16)> {
         let count = self.addresses.len();
         let start = match self.addresses.iter().position(|a| a.local == server && is_of(a.local, family)) {
             Some(place) => place,
             None => self.random.below(count),
         };
         for place in (start..count).chain(0..start) {
-            let fits = self.addresses.get(place).is_some_and(|address| is_of(address.local, family));
-            let Some(ports) = self.ports.get_mut(place).filter(|_| fits) else { continue };
-            let drawn = match even {
-                Even::Any => ports.take(&mut self.random),
-                Even::Alone => ports.take_even(&mut self.random, false),
-                Even::WithNext => ports.take_even(&mut self.random, true),
-            };
-            if let Some(port) = drawn {
+            if self.addresses.get(place).is_some_and(|address| is_of(address.local, family))
+                && let Some(port) = self.ports.take(place, even, boldly, &mut self.random)
+            {
                 return Some((place, port));
             }
         }
@@ -174,7 +157,7 @@ impl Shard {
         let Some(gone) = self.relays.remove(relay) else { return };
         let Some(opening) = self.opening(key) else { return };
         let Some((_, stage)) = opening.pending.take() else { return };
-        opening.taken.push((gone.place, gone.local.port()));
+        opening.tried.push(Tried { place: gone.place, port: gone.local.port(), is_elsewhere: true });
         match stage {
             // A pair is drawn anew as a pair.
             Stage::First(family) => {
@@ -193,8 +176,8 @@ impl Shard {
     /// The lower port of a pair could not be had: the upper one was drawn for nothing.
     fn give_back_next(&mut self, key: AllocationKey, place: usize, port: u16) {
         let is_pair = self.opening(key).is_some_and(|opening| opening.even == Even::WithNext);
-        if let (true, Some(next), Some(ports)) = (is_pair, port.checked_add(1), self.ports.get_mut(place)) {
-            ports.give_back(next);
+        if let (true, Some(next)) = (is_pair, port.checked_add(1)) {
+            self.ports.give_back(place, next);
         }
     }
 
@@ -209,7 +192,7 @@ impl Shard {
         if let Some(relay) = self.relays.remove(lower) {
             self.outputs.push_back(Output::CloseRelay { relay: lower });
             if let Some(opening) = self.opening(key) {
-                opening.taken.push((relay.place, relay.local.port()));
+                opening.tried.push(Tried { place: relay.place, port: relay.local.port(), is_elsewhere: false });
             }
         }
         family
@@ -263,13 +246,15 @@ impl Shard {
         };
         if self.reservations.remove(token).is_some() {
             self.cancel_timer();
+        } else {
+            self.ports.take_over(place, local.port());
         }
         self.ask_for(key, Stage::Kept(family_of(local)), Relay { owner: key, local, announced, place });
     }
 
     /// Everything is open: the allocation lives.
     fn opened(&mut self, now: Moment, key: AllocationKey, token: Option<[u8; 8]>) {
-        self.return_taken(key);
+        self.return_tried(key);
         let Some(allocation) = self.allocations.get_mut(key) else { return };
         let Phase::Opening(opening) = &allocation.phase else { return };
         let asked = opening.asked;
@@ -285,11 +270,13 @@ impl Shard {
         self.answer_allocated(&asked, key);
     }
 
-    pub(crate) fn return_taken(&mut self, key: AllocationKey) {
-        let taken = self.opening(key).map(|opening| std::mem::take(&mut opening.taken)).unwrap_or_default();
-        for (place, port) in taken {
-            if let Some(ports) = self.ports.get_mut(place) {
-                ports.give_back(port);
+    pub(crate) fn return_tried(&mut self, key: AllocationKey) {
+        let tried = self.opening(key).map(|opening| std::mem::take(&mut opening.tried)).unwrap_or_default();
+        for Tried { place, port, is_elsewhere } in tried {
+            if is_elsewhere {
+                self.ports.leave_elsewhere(place, port);
+            } else {
+                self.ports.give_back(place, port);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What a shard is made with, and what may be changed while it runs.
 use crate::ledger::Quota;
 use crate::policy::PeerPolicy;
+use crate::ports::RelayPorts;
 use crate::users::Users;
 use offhook_shard::Rate;
 use offhook_wire_stun::channel_data::CHANNEL_RANGE;
@@ -97,7 +98,8 @@ pub struct ShardOptions {
     pub shard: u16,
     pub settings: Arc<Settings>,
     pub relays: Vec<RelayAddress>,
-    pub ports: RangeInclusive<u16>,
+    /// Of the same addresses; the same table in every shard of a server.
+    pub ports: RelayPorts,
     pub allocations_max: usize,
     pub quota: Box<dyn Quota>,
 }

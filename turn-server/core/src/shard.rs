@@ -38,7 +38,7 @@ pub struct Shard {
     /// As the settings have it, or newer.
     pub(crate) revoked: Arc<HashMap<Arc<str>, u64>>,
     pub(crate) addresses: Vec<RelayAddress>,
-    pub(crate) ports: Vec<Ports>,
+    pub(crate) ports: Ports,
     pub(crate) allocations_max: usize,
     pub(crate) quota: Box<dyn Quota>,
     pub(crate) allocations: Slab<Allocation>,
@@ -79,7 +79,7 @@ impl Shard {
     pub fn new(options: ShardOptions) -> Self {
         let mut random = Random::new(&options.secret, &format!("shard {}", options.shard));
         Self {
-            ports: options.relays.iter().map(|_| Ports::new(&options.ports)).collect(),
+            ports: Ports::new(options.ports, options.shard),
             addresses: options.relays,
             allocations_max: options.allocations_max,
             quota: options.quota,
@@ -187,7 +187,7 @@ impl Shard {
             relays: self.relays.len(),
             reservations: self.reservations.len(),
             timers: self.timers.len(),
-            free_ports: self.ports.iter().map(Ports::free).sum(),
+            free_ports: self.ports.free(),
         }
     }
 
@@ -345,7 +345,7 @@ impl Shard {
 
     /// Takes an allocation apart, live or not.
     pub(crate) fn give_up(&mut self, key: AllocationKey) {
-        self.return_taken(key);
+        self.return_tried(key);
         let pending = self.take_pending(key);
         let Some(mut allocation) = self.allocations.remove(key) else { return };
         self.by_path.remove(&allocation.path);
@@ -361,18 +361,16 @@ impl Shard {
 
     fn close_relay(&mut self, key: RelayKey) {
         let Some(relay) = self.relays.remove(key) else { return };
-        if let Some(ports) = self.ports.get_mut(relay.place) {
-            ports.give_back(relay.local.port());
-        }
+        self.ports.give_back(relay.place, relay.local.port());
         self.outputs.push_back(Output::CloseRelay { relay: key });
     }
 
     fn drop_reservation(&mut self, token: &[u8; 8]) -> bool {
         let Some((place, port)) = self.reservations.remove(token) else { return false };
-        // Claimed by another thread: the port is in use, and a try to bind it here finds that out.
-        self.quota.claim(token);
-        if let Some(ports) = self.ports.get_mut(place) {
-            ports.give_back(port);
+        match self.quota.claim(token) {
+            Some(_) => self.ports.give_back(place, port),
+            // Another thread has taken it over.
+            None => self.ports.forget_one(),
         }
         true
     }

@@ -217,12 +217,12 @@ fn a_reservation_that_nobody_takes_is_freed_after_thirty_seconds_or_with_its_all
 fn a_token_is_good_at_another_thread_whose_draws_pass_the_kept_port_over() {
     let narrow = |setup: &mut Setup| setup.ports = 50_000..=50_003;
     let mut first = Stage::with(narrow);
-    let mut second = first.second_thread(narrow);
+    let mut second = first.thread(1, narrow);
     let answer = Client::alice().allocate(&mut first, |b| {
         b.even_port(true);
     });
     let (even, token) = (answer.relayed().port(), answer.message().reservation_token().unwrap().unwrap());
-    let others: Vec<u16> = (1..=3).map(|n| Client::alice_at(n).allocated(&mut second).port()).collect();
+    let others: Vec<u16> = (1..=2).map(|n| Client::alice_at(n).allocated(&mut second).port()).collect();
     assert!(!others.contains(&(even + 1)), "{even} {others:?}");
     let taken = Client::alice_at(4).allocate(&mut second, |b| {
         b.reservation_token(token);
@@ -230,7 +230,53 @@ fn a_token_is_good_at_another_thread_whose_draws_pass_the_kept_port_over() {
     assert_eq!((taken.code(), taken.relayed().port()), (0, even + 1));
     // Its maker's timer finds nothing to end.
     first.advance(secs(40));
-    assert_eq!((first.shard.gauges().reservations, second.sockets.len()), (0, 4));
+    assert_eq!((first.shard.gauges().reservations, second.sockets.len()), (0, 3));
+    assert_eq!(first.ports.owner(taken.relayed()), Some(1));
+    // Both addresses' ports, less the one of the first and the three of the second.
+    assert_eq!((first.shard.gauges().free_ports, second.shard.gauges().free_ports), (7, 5));
+}
+
+#[test]
+fn several_threads_allocate_the_whole_range_before_508_and_again_after_it_was_released() {
+    let narrow = |setup: &mut Setup| {
+        setup.ports = 50_000..=50_199;
+        setup.settings.unauthenticated = Rate::UNLIMITED;
+    };
+    let first = Stage::with(narrow);
+    let mut threads: Vec<Stage> = (1..4).map(|shard| first.thread(shard, narrow)).collect();
+    threads.insert(0, first);
+    for _ in 0..2 {
+        let mut clients = Vec::new();
+        for n in 0..200 {
+            let thread = &mut threads[n as usize % 4];
+            let mut client = Client::alice_at(n);
+            client.allocated(thread);
+            clients.push(client);
+        }
+        let binds: usize = threads.iter().map(|thread| thread.binds).sum();
+        for thread in &mut threads {
+            assert_eq!(Client::alice_at(999).allocate(thread, |_| {}).code(), 508);
+        }
+        assert_eq!(threads.iter().map(|thread| thread.binds).sum::<usize>(), binds, "what is ours is not tried");
+        for (n, client) in clients.iter_mut().enumerate() {
+            client.refresh(&mut threads[n % 4], 0);
+        }
+    }
+}
+
+/// A twentieth of the range is free, and half of that is other programs'.
+#[test]
+fn what_is_free_among_others_ports_is_found() {
+    let mut s = Stage::with(|setup| {
+        setup.ports = 50_000..=51_999;
+        setup.settings.unauthenticated = Rate::UNLIMITED;
+    });
+    s.taken.extend((50_000..50_050).map(|port| at(&format!("198.51.100.1:{port}"))));
+    for n in 0..1_950 {
+        let answer = Client::alice_at(n).allocate(&mut s, |_| {});
+        assert_eq!(answer.code(), 0, "{n}");
+    }
+    assert_eq!(Client::alice_at(9_999).allocate(&mut s, |_| {}).code(), 508);
 }
 
 #[test]

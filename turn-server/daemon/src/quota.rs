@@ -1,6 +1,5 @@
 //! The process's ledger, shared by its threads. Its lock is taken when an allocation comes or goes, never for a packet.
 use offhook_turn_core::{Grant, Ledger, Quota, QuotaError, QuotaLimits, Reserved};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[derive(Clone)]
@@ -43,9 +42,5 @@ impl Quota for SharedLedger {
 
     fn claim(&self, token: &[u8; 8]) -> Option<Reserved> {
         self.ledger().claim(token)
-    }
-
-    fn is_kept(&self, local: SocketAddr) -> bool {
-        self.ledger().is_kept(local)
     }
 }

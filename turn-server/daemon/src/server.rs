@@ -5,10 +5,10 @@ use crate::process::raise_descriptor_limit;
 use crate::quota::SharedLedger;
 use crate::stream::{Door, accept};
 use crate::tls::{Certificate, TlsError};
-use crate::worker::{Order, Parts, SharedSnapshot, Snapshot, live};
-use offhook_link::{HostThread, HostThreads};
+use crate::worker::{Lives, Order, Parts, SharedSnapshot, Snapshot, live};
+use offhook_link::{HostThread, HostThreads, House};
 use offhook_net::{BindError, Poller, UdpOptions, UdpSocket, Waker};
-use offhook_turn_core::{Command, Output, Shard, ShardOptions};
+use offhook_turn_core::{Command, Output, Rate, RelayPorts, Settings, Shard, ShardOptions};
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
@@ -77,6 +77,8 @@ pub struct Server {
     threads: Vec<std::thread::JoinHandle<()>>,
     snapshots: Vec<SharedSnapshot>,
     ledger: SharedLedger,
+    ports: RelayPorts,
+    house: House,
     certificate: Option<Arc<Certificate>>,
     udp: Vec<SocketAddr>,
     tcp: Vec<SocketAddr>,
@@ -112,12 +114,15 @@ impl Server {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(StartError::Random)?;
         let ledger = SharedLedger::new(plan.limits);
+        let ports = RelayPorts::new(&plan.relays, &plan.ports);
         let (news, told) = sync_channel(NEWS);
         let mut server = Self {
             workers: Vec::new(),
             threads: Vec::new(),
             snapshots: Vec::new(),
             ledger,
+            ports,
+            house: House::default(),
             certificate: plan.certificate.clone().map(Certificate::load).transpose()?,
             udp: Vec::new(),
             tcp: Vec::new(),
@@ -163,20 +168,20 @@ impl Server {
         }
         let waker = poller.waker();
         let (orders, inbox) = sync_channel(ORDERS);
-        let mut settings = plan.settings.clone();
-        settings.shard_bytes_per_second /= plan.threads as u64;
+        let settings = share(&plan.settings, plan.threads);
         let shard = Shard::new(ShardOptions {
             secret,
             shard: index as u16,
             settings: Arc::new(settings),
             relays: plan.relays.clone(),
-            ports: plan.ports.clone(),
+            ports: self.ports.clone(),
             allocations_max: ALLOCATIONS_MAX,
             quota: Box::new(self.ledger.clone()),
         });
         let snapshot = SharedSnapshot::default();
         self.snapshots.push(Arc::clone(&snapshot));
-        let parts = Parts { shard, listeners, poller, orders: inbox, news, snapshot, start: Instant::now() };
+        let lives = Lives { house: self.house, index: index as u16, ports: self.ports.clone() };
+        let parts = Parts { shard, listeners, poller, orders: inbox, news, snapshot, start: Instant::now(), lives };
         let watched = Watched(self.lost.clone());
         let thread = std::thread::Builder::new().name(format!("turn-{index}")).spawn(move || {
             if live(parts) {
@@ -228,9 +233,7 @@ impl Server {
     /// Users, secrets, quotas and peer ranges; listeners and relay addresses stay as they are.
     pub async fn reload(&self, plan: &Plan) {
         self.ledger.set_limits(plan.limits);
-        let mut settings = plan.settings.clone();
-        settings.shard_bytes_per_second /= self.workers.len().max(1) as u64;
-        let settings = Arc::new(settings);
+        let settings = Arc::new(share(&plan.settings, self.workers.len()));
         for worker in &self.workers {
             worker.tell_surely(Order::Command(Command::Reload { settings: Arc::clone(&settings) })).await;
         }
@@ -262,6 +265,21 @@ impl Drop for Server {
             worker.tell(Order::Stop);
         }
     }
+}
+
+/// What one of so many threads may do of what the server may.
+fn share(settings: &Settings, threads: usize) -> Settings {
+    let threads = threads.max(1) as u64;
+    let mut own = settings.clone();
+    own.shard_bytes_per_second = share_of(own.shard_bytes_per_second, threads);
+    let Rate { per_second, burst } = own.unauthenticated;
+    own.unauthenticated = Rate { per_second: share_of(per_second, threads), burst: share_of(burst, threads) };
+    own
+}
+
+/// 0 is no limit, and stays what it is.
+const fn share_of(limit: u64, threads: u64) -> u64 {
+    if limit == 0 || limit > threads { limit / threads } else { 1 }
 }
 
 /// Invites every worker to a host of its own; those for whom there is none stay by themselves.

@@ -1,9 +1,9 @@
 //! A worker's sockets: what came from clients leaves by relay sockets, what came from peers gathers and leaves by the
 //! listeners. No lock, log or allocation per UDP packet.
-use crate::worker::guarded;
+use crate::worker::{guarded, icmp};
 use offhook_link::Host;
-use offhook_net::{Datagram, ReceiveBatch, SendBatch, UdpSocket};
-use offhook_turn_core::{ClientPath, Deliver, Forward, HEAD_ROOM, Moment, RelayKey, Shard, TAIL_ROOM, Via};
+use offhook_net::{Datagram, PeerError, ReceiveBatch, SendBatch, UdpSocket};
+use offhook_turn_core::{ClientPath, Deliver, Forward, HEAD_ROOM, IcmpError, Moment, RelayKey, Shard, TAIL_ROOM, Via};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -12,6 +12,9 @@ use tokio::sync::mpsc;
 /// Datagrams of one system call, and their longest.
 pub(crate) const BATCH: usize = 64;
 pub(crate) const DATAGRAM_BYTES: usize = 4_096;
+
+/// Of one round.
+const ERRORS: usize = BATCH;
 
 /// What a worker's loop owns besides the shard.
 pub(crate) struct Sockets {
@@ -27,6 +30,8 @@ pub(crate) struct Sockets {
     lined_up: Vec<(usize, Forward)>,
     /// Around a datagram that the host handed over.
     frame: Box<[u8]>,
+    /// What the system said while we sent; at most [`ERRORS`], and nothing stays here for longer than a round.
+    pub(crate) errors: Vec<(RelayKey, SocketAddr, IcmpError)>,
     pub(crate) refused: u64,
     pub(crate) handed_over: u64,
 }
@@ -73,6 +78,7 @@ impl Sockets {
             gathered: Gathered { bytes: Vec::with_capacity(BATCH * DATAGRAM_BYTES), list: Vec::with_capacity(BATCH) },
             lined_up: Vec::with_capacity(BATCH),
             frame: vec![0; HEAD_ROOM + DATAGRAM_BYTES + TAIL_ROOM].into(),
+            errors: Vec::new(),
             refused: 0,
             handed_over: 0,
         }
@@ -115,17 +121,17 @@ impl Sockets {
 
     /// Sends what was lined up; a run out of one relay to one peer leaves together.
     pub(crate) fn send_lined_up(&mut self, batch: &ReceiveBatch) {
-        let Self { relays, lined_up, send, refused, .. } = self;
+        let Self { relays, lined_up, send, refused, errors, .. } = self;
         for run in lined_up.chunk_by(|(_, a), (_, b)| a.relay == b.relay && a.to == b.to && !a.dont_fragment) {
             let Some((place, first)) = run.first() else { continue };
-            let Some(Some((_, socket))) = relays.get(first.relay.index()) else { continue };
+            let Some(Some((key, socket))) = relays.get(first.relay.index()) else { continue };
             if run.len() > 1 {
                 let bytes = |(place, forward): &(usize, Forward)| batch.part(*place, forward.payload.clone());
                 let each = run.iter().filter_map(bytes);
                 let datagrams = each.map(|bytes| Datagram { to: first.to, from: None, flow: 0, bytes });
                 *refused += socket.send(send, datagrams).refused as u64;
             } else if let Some(bytes) = batch.part(*place, first.payload.clone()) {
-                *refused += u64::from(!send_single(socket, first, bytes));
+                *refused += u64::from(!send_single((*key, socket), first, bytes, errors));
             }
         }
         lined_up.clear();
@@ -136,9 +142,9 @@ impl Sockets {
         if self.hand_over(forward, message, host) {
             return;
         }
-        let Some(Some((_, socket))) = self.relays.get(forward.relay.index()) else { return };
+        let Some(Some((key, socket))) = self.relays.get(forward.relay.index()) else { return };
         let Some(bytes) = message.get(forward.payload.clone()) else { return };
-        self.refused += u64::from(!send_single(socket, forward, bytes));
+        self.refused += u64::from(!send_single((*key, socket), forward, bytes, &mut self.errors));
     }
 
     fn hand_over(&mut self, forward: &Forward, datagram: &mut [u8], host: &mut dyn Host) -> bool {
@@ -248,8 +254,13 @@ fn from_peer(
     })
 }
 
-/// `false`: refused.
-fn send_single(socket: &UdpSocket, forward: &Forward, bytes: &[u8]) -> bool {
+/// `false`: refused. What must not be fragmented and is longer than the way's MTU goes into `errors`.
+fn send_single(
+    (key, socket): (RelayKey, &UdpSocket),
+    forward: &Forward,
+    bytes: &[u8],
+    errors: &mut Vec<(RelayKey, SocketAddr, IcmpError)>,
+) -> bool {
     if forward.dont_fragment {
         let _ = socket.set_dont_fragment(true);
     }
@@ -258,7 +269,35 @@ fn send_single(socket: &UdpSocket, forward: &Forward, bytes: &[u8]) -> bool {
     if forward.dont_fragment {
         let _ = socket.set_dont_fragment(false);
     }
+    if forward.dont_fragment
+        && let Err(error) = &sent
+        && error.raw_os_error() == Some(rustix::io::Errno::MSGSIZE.raw_os_error())
+    {
+        note_too_long((key, socket), forward.to, errors);
+    }
     sent.is_ok()
+}
+
+/// The first router that would not let it pass is this host: told as ICMP would tell it (RFC 8656 §11.5, §18.13). The
+/// MTU stands in the socket's error queue, in an entry without a port, among what ICMP said of others.
+fn note_too_long(
+    (key, socket): (RelayKey, &UdpSocket),
+    to: SocketAddr,
+    errors: &mut Vec<(RelayKey, SocketAddr, IcmpError)>,
+) {
+    let mut mtu = 0;
+    for error in std::iter::from_fn(|| socket.take_error()).take(ERRORS) {
+        if error.kind == PeerError::LOCAL {
+            mtu = error.data;
+        } else if errors.len() < ERRORS {
+            errors.push((key, error.peer, icmp(&error)));
+        }
+    }
+    // RFC 792: fragmentation needed and DF set; RFC 4443 §3.2: packet too big.
+    let (kind, code) = if to.is_ipv4() { (3, 4) } else { (2, 0) };
+    if errors.len() < ERRORS {
+        errors.push((key, to, IcmpError { kind, code, data: mtu }));
+    }
 }
 
 fn datagram<'a>(path: &ClientPath, listener: &UdpSocket, bytes: &'a [u8]) -> Datagram<'a> {

@@ -2,11 +2,11 @@
 use crate::pace::Pace;
 use crate::sessions::Ask;
 use crate::sockets::{BATCH, DATAGRAM_BYTES, Sockets};
-use offhook_link::{Guest, Host, HostThread, NoHost, Stay};
-use offhook_net::{Poller, Ready, ReceiveBatch, UdpOptions, UdpSocket};
+use offhook_link::{Guest, GuestId, Handed, Host, HostThread, House, NoHost, Stay};
+use offhook_net::{PeerError, Poller, Ready, ReceiveBatch, UdpOptions, UdpSocket};
 use offhook_turn_core::{
     ClientPath, Command, Counters, EndCause, Forward, Gauges, HEAD_ROOM, IcmpError, Key, Moment, Output, RelayKey,
-    Shard, TAIL_ROOM, Via,
+    RelayPorts, Shard, TAIL_ROOM, Via,
 };
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -71,6 +71,14 @@ pub(crate) struct Parts {
     pub(crate) news: SyncSender<Output>,
     pub(crate) snapshot: SharedSnapshot,
     pub(crate) start: Instant,
+    pub(crate) lives: Lives,
+}
+
+/// Which of the server's threads this is, and where the others' relays stand.
+pub(crate) struct Lives {
+    pub(crate) house: House,
+    pub(crate) index: u16,
+    pub(crate) ports: RelayPorts,
 }
 
 /// A shard and its sockets. Runs in a thread of its own, or as the guest of a media thread.
@@ -83,6 +91,7 @@ pub(crate) struct Worker {
     news: SyncSender<Output>,
     snapshot: SharedSnapshot,
     start: Instant,
+    lives: Lives,
     receive: ReceiveBatch,
     pace: Pace,
     lost_news: u64,
@@ -111,7 +120,7 @@ pub(crate) fn live(parts: Parts) -> bool {
 
 impl Worker {
     fn new(parts: Parts, home: SyncSender<Box<Self>>) -> Self {
-        let Parts { shard, listeners, poller, orders, news, snapshot, start } = parts;
+        let Parts { shard, listeners, poller, orders, news, snapshot, start, lives } = parts;
         Self {
             shard,
             sockets: Sockets::new(listeners),
@@ -121,6 +130,7 @@ impl Worker {
             news,
             snapshot,
             start,
+            lives,
             receive: ReceiveBatch::with_room(BATCH, DATAGRAM_BYTES, HEAD_ROOM, TAIL_ROOM),
             pace: Pace::default(),
             lost_news: 0,
@@ -252,6 +262,7 @@ impl Worker {
                 Order::StreamMessage { path, mut message } => {
                     if let Some(forward) = input(&mut self.shard, now, &path, &message) {
                         self.sockets.forward(&forward, &mut message, host);
+                        self.tell_errors(now);
                     }
                     self.settle(now);
                 }
@@ -283,6 +294,7 @@ impl Worker {
                 }
             }
             self.sockets.send_lined_up(&self.receive);
+            self.tell_errors(now);
             self.settle(now);
             if count < self.receive.capacity() || host.is_full() {
                 return;
@@ -294,10 +306,16 @@ impl Worker {
         let now = self.now();
         let Some((key, relay)) = self.sockets.relay(key) else { return };
         while let Some(error) = relay.take_error() {
-            let told = IcmpError { kind: error.kind, code: error.code, data: error.data };
-            self.shard.handle_icmp(now, key, error.peer, told);
+            self.shard.handle_icmp(now, key, error.peer, icmp(&error));
         }
         self.settle(now);
+    }
+
+    /// What the system said of datagrams that were just sent.
+    fn tell_errors(&mut self, now: Moment) {
+        for (key, peer, error) in self.sockets.errors.drain(..) {
+            self.shard.handle_icmp(now, key, peer, error);
+        }
     }
 
     fn read_relay(&mut self, now: Moment, key: RelayKey, limit: usize) {
@@ -361,6 +379,10 @@ impl Worker {
 }
 
 impl Guest for Worker {
+    fn id(&self) -> GuestId {
+        self.lives.house.guest(self.lives.index)
+    }
+
     fn wakes(&self) -> BorrowedFd<'_> {
         self.poller.as_fd()
     }
@@ -376,13 +398,19 @@ impl Guest for Worker {
         if self.ended || self.invited.is_some() { Stay::Over } else { Stay::On }
     }
 
-    fn hand_over(&mut self, from: SocketAddr, to: SocketAddr, datagram: &[u8]) -> bool {
-        let now = self.now();
-        let is_taken = self.sockets.take(now, &mut self.shard, (from, to), datagram);
-        if is_taken {
-            self.arm_stats(now);
+    fn hand_over(&mut self, from: SocketAddr, to: SocketAddr, datagram: &[u8]) -> Handed {
+        // The whole server's table: most of what a host sends is for no relay at all.
+        match self.lives.ports.owner(to) {
+            None => return Handed::No,
+            Some(owner) if owner != self.lives.index => return Handed::For(self.lives.house.guest(owner)),
+            Some(_) => {}
         }
-        is_taken
+        let now = self.now();
+        if !self.sockets.take(now, &mut self.shard, (from, to), datagram) {
+            return Handed::No;
+        }
+        self.arm_stats(now);
+        Handed::Taken
     }
 
     fn flush(&mut self) {
@@ -402,6 +430,10 @@ fn input(shard: &mut Shard, now: Moment, path: &ClientPath, message: &[u8]) -> O
         shard.quarantine(now, path);
         None
     })
+}
+
+pub(crate) const fn icmp(error: &PeerError) -> IcmpError {
+    IcmpError { kind: error.kind, code: error.code, data: error.data }
 }
 
 /// `None` when `work` panicked.

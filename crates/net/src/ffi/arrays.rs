@@ -187,7 +187,7 @@ pub fn take_error(fd: BorrowedFd<'_>) -> Option<PeerError> {
         // `sock_extended_err`: errno, origin, type, code, padding, info, data.
         if let (true, [_, _, _, _, origin, kind, code, _, i0, i1, i2, i3, ..]) = (is_error, value) {
             let from_network = [libc::SO_EE_ORIGIN_ICMP, libc::SO_EE_ORIGIN_ICMP6].contains(origin);
-            let (kind, code) = if from_network { (*kind, *code) } else { (u8::MAX, 0) };
+            let (kind, code) = if from_network { (*kind, *code) } else { (PeerError::LOCAL, 0) };
             return Some(PeerError { peer: name.get()?, kind, code, data: u32::from_ne_bytes([*i0, *i1, *i2, *i3]) });
         }
         rest = rest.get(length.next_multiple_of(align_of::<libc::cmsghdr>())..)?;

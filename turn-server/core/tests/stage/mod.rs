@@ -41,15 +41,13 @@ impl Quota for SharedLedger {
     fn claim(&self, token: &[u8; 8]) -> Option<Reserved> {
         self.0.lock().unwrap().claim(token)
     }
-    fn is_kept(&self, local: SocketAddr) -> bool {
-        self.0.lock().unwrap().is_kept(local)
-    }
 }
 
 pub struct Stage {
     pub shard: Shard,
     pub now: Moment,
     pub ledger: SharedLedger,
+    pub ports: RelayPorts,
     pub settings: Settings,
     /// Bound relay sockets.
     pub sockets: HashMap<u64, SocketAddr>,
@@ -80,12 +78,12 @@ impl Stage {
         Self::beside(None, 0, change)
     }
 
-    /// Another thread of the same process: its own shard, the same ledger.
-    pub fn second_thread(&self, change: impl FnOnce(&mut Setup)) -> Self {
-        Self::beside(Some(self.ledger.clone()), 1, change)
+    /// Another thread of the same process: its own shard, the same ledger and the same ports.
+    pub fn thread(&self, shard: u16, change: impl FnOnce(&mut Setup)) -> Self {
+        Self::beside(Some((self.ledger.clone(), self.ports.clone())), shard, change)
     }
 
-    fn beside(ledger: Option<SharedLedger>, shard: u16, change: impl FnOnce(&mut Setup)) -> Self {
+    fn beside(shared: Option<(SharedLedger, RelayPorts)>, shard: u16, change: impl FnOnce(&mut Setup)) -> Self {
         let mut users = Users::new(REALM);
         users.add("alice", UserSecret::Password("sesame".into()));
         users.add("bob", UserSecret::Password("open".into()));
@@ -99,13 +97,16 @@ impl Stage {
             allocations_max: 100_000,
         };
         change(&mut setup);
-        let ledger = ledger.unwrap_or_else(|| SharedLedger(Arc::new(Mutex::new(Ledger::new(setup.limits)))));
+        let (ledger, ports) = shared.unwrap_or_else(|| {
+            let ledger = SharedLedger(Arc::new(Mutex::new(Ledger::new(setup.limits))));
+            (ledger, RelayPorts::new(&setup.relays, &setup.ports))
+        });
         let shard = Shard::new(ShardOptions {
             secret: [7; 32],
             shard,
             settings: Arc::new(setup.settings.clone()),
             relays: setup.relays,
-            ports: setup.ports,
+            ports: ports.clone(),
             allocations_max: setup.allocations_max,
             quota: Box::new(ledger.clone()),
         });
@@ -113,6 +114,7 @@ impl Stage {
             shard,
             now: Moment(1_000_000_000_000),
             ledger,
+            ports,
             settings: setup.settings,
             sockets: HashMap::new(),
             taken: HashSet::new(),
