@@ -1,7 +1,6 @@
 //! The TURN server: any sequence of messages, peers' datagrams, commands and time leaves it in order.
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -64,7 +64,8 @@ const ASLEEP: u8 = 1;
 /// Parcels came since it last looked.
 const RUNG: u8 = 2;
 
-/// What the others know of a thread.
+/// What the others know of a thread. Each on lines of its own: they are written at every round.
+#[repr(align(128))]
 struct Member {
     host: HostThread,
     letterbox: SyncSender<Parcel>,

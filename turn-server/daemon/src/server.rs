@@ -313,3 +313,25 @@ impl Drop for Watched {
 pub(crate) fn read(snapshot: &SharedSnapshot) -> Snapshot {
     *snapshot.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use offhook_turn_core::Users;
+
+    #[test]
+    fn the_threads_share_what_the_server_may_answer_and_carry() {
+        let mut settings = Settings::new(Users::new("r"));
+        let mut each = |rate: Rate, bytes: u64, threads: usize| {
+            (settings.unauthenticated, settings.shard_bytes_per_second) = (rate, bytes);
+            let own = share(&settings, threads);
+            (own.unauthenticated.per_second, own.unauthenticated.burst, own.shard_bytes_per_second)
+        };
+        let rate = Rate { per_second: 100, burst: 400 };
+        assert_eq!(each(rate, 9_000, 1), (100, 400, 9_000));
+        assert_eq!(each(rate, 9_000, 4), (25, 100, 2_250));
+        // Nobody is left with nothing, and no limit stays none.
+        assert_eq!(each(Rate { per_second: 1, burst: 4 }, 3, 8), (1, 1, 1));
+        assert_eq!(each(Rate::UNLIMITED, 0, 8), (0, 0, 0));
+    }
+}

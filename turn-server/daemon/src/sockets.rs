@@ -304,3 +304,60 @@ fn datagram<'a>(path: &ClientPath, listener: &UdpSocket, bytes: &'a [u8]) -> Dat
     let wildcard = listener.local_address().ip().is_unspecified();
     Datagram { to: path.client, from: wildcard.then_some(path.server.ip()), flow: u32::from(path.client.port()), bytes }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use offhook_link::NoHost;
+    use offhook_net::UdpOptions;
+    use offhook_turn_core::Key;
+
+    /// More than the loopback interface takes at once.
+    const TOO_LONG: usize = 65_512;
+
+    fn at_loopback(ip: &str) -> (Sockets, RelayKey, SocketAddr) {
+        let options = UdpOptions { keep_errors: true, ..UdpOptions::default() };
+        let relay = UdpSocket::bind(SocketAddr::new(ip.parse().unwrap(), 0), options).unwrap();
+        let to = std::net::UdpSocket::bind((ip, 0)).unwrap().local_addr().unwrap();
+        let (mut sockets, key) = (Sockets::new(Vec::new()), Key::from_bits(0));
+        sockets.add_relay(key, relay);
+        (sockets, key, to)
+    }
+
+    fn send(sockets: &mut Sockets, to: SocketAddr, length: usize, dont_fragment: bool) -> u64 {
+        let before = sockets.refused;
+        let forward = Forward { relay: Key::from_bits(0), to, payload: 0..length, dont_fragment };
+        sockets.forward(&forward, &mut vec![7; length], &mut NoHost);
+        sockets.refused - before
+    }
+
+    #[test]
+    fn what_is_too_long_for_dont_fragment_is_told_as_icmp_would_tell_it() {
+        for (ip, kind, code) in [("127.0.0.1", 3, 4), ("::1", 2, 0)] {
+            let (mut sockets, key, to) = at_loopback(ip);
+            let peer = std::net::UdpSocket::bind(to).unwrap();
+            assert_eq!((send(&mut sockets, to, 1_000, true), sockets.errors.len()), (0, 0));
+            assert_eq!((send(&mut sockets, to, TOO_LONG, true), sockets.errors.len()), (1, 1), "{ip}");
+            let (told_of, told_peer, error) = sockets.errors.remove(0);
+            assert_eq!((told_of, told_peer, error.kind, error.code), (key, to, kind, code));
+            assert!((1_280..=65_536).contains(&error.data), "an MTU of {}", error.data);
+            // Nothing of it is left for the next one.
+            assert!(sockets.relay(key).unwrap().1.take_error().is_none());
+            // Who did not ask for it is told nothing.
+            assert_eq!((send(&mut sockets, to, TOO_LONG, false), sockets.errors.len()), (1, 0));
+            drop(peer);
+        }
+    }
+
+    #[test]
+    fn what_icmp_said_of_others_is_told_with_it() {
+        let (mut sockets, key, closed) = at_loopback("127.0.0.1");
+        let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let to = peer.local_addr().unwrap();
+        assert_eq!(send(&mut sockets, closed, 10, false), 0);
+        assert_eq!(send(&mut sockets, to, TOO_LONG, true), 1);
+        let told: Vec<_> =
+            sockets.errors.iter().map(|(of, peer, error)| (*of, *peer, error.kind, error.code)).collect();
+        assert_eq!(told, [(key, closed, 3, 3), (key, to, 3, 4)]);
+    }
+}
