@@ -36,8 +36,14 @@ pub enum AdminError {
     Password(#[from] passwords::PasswordError),
     #[error("{0}")]
     Invalid(String),
-    #[error(transparent)]
-    Number(#[from] NumberError),
+    #[error("there is no such tenant: {0} (offhook tenant list names those that there are)")]
+    NoTenant(TenantId),
+    #[error("there is no such user: {0}")]
+    NoUser(String),
+    #[error("{login} is disabled (offhook user set --tenant {tenant} {login} --enable)")]
+    Disabled { tenant: TenantId, login: String },
+    #[error("{number}: {why}; it is written with + and country code, such as +493012345")]
+    Number { number: String, why: NumberError },
     #[error("no token can be made")]
     Token,
 }
@@ -98,7 +104,21 @@ impl Admin {
         Ok(self.store.tenants().await?)
     }
 
+    async fn known(&self, tenant: &TenantId) -> Result<(), AdminError> {
+        self.store.tenant(tenant).await?.map(drop).ok_or_else(|| AdminError::NoTenant(tenant.clone()))
+    }
+
+    /// Of all tenants, with those who are disabled.
+    async fn everybody(&self) -> Result<Vec<UserRow>, AdminError> {
+        let mut all = Vec::new();
+        for tenant in self.store.tenants().await? {
+            all.extend(self.store.all_users(&tenant.id).await?);
+        }
+        Ok(all)
+    }
+
     pub async fn add_user(&self, tenant: &TenantId, wish: UserWish) -> Result<UserRow, AdminError> {
+        self.known(tenant).await?;
         let extension = wish.extension.trim().to_owned();
         if !(2..=6).contains(&extension.len()) || !extension.bytes().all(|b| b.is_ascii_digit()) {
             return Err(AdminError::Invalid("an extension has 2 to 6 digits".to_owned()));
@@ -122,14 +142,14 @@ impl Admin {
 
     /// With those who are disabled.
     pub async fn users(&self, tenant: &TenantId) -> Result<Vec<UserRow>, AdminError> {
-        self.store.tenant(tenant).await?.ok_or(StoreError::Missing("tenant"))?;
+        self.known(tenant).await?;
         Ok(self.store.all_users(tenant).await?)
     }
 
     /// A running call-control refuses a disabled user's tokens from the next request on, and closes his pages.
     pub async fn change_user(&self, tenant: &TenantId, login: &str, edit: UserEdit) -> Result<UserRow, AdminError> {
         let users = self.users(tenant).await?;
-        let user = users.iter().find(|u| u.login == login).ok_or(StoreError::Missing("user"))?;
+        let user = users.iter().find(|u| u.login == login).ok_or_else(|| AdminError::NoUser(login.to_owned()))?;
         let password_hash = match edit.password {
             Some(password) => Some(passwords::hash(password).await?),
             None => None,
@@ -140,16 +160,23 @@ impl Admin {
         changed.ok_or(AdminError::Store(StoreError::Missing("user")))
     }
 
-    /// Calls to `number` ring the user with this extension from now on; also what it was before, if the tenant had it.
+    /// Calls to `number` ring this user (login or extension) from now on; also what it was before, if the tenant had it.
     pub async fn put_number(
         &self,
         tenant: &TenantId,
         number: &str,
-        extension: &str,
+        wished: &str,
         recording: NumberRecording,
     ) -> Result<(NumberRow, Option<NumberRow>), AdminError> {
-        let number = PhoneNumber::try_from(number.replace([' ', '-', '(', ')', '.'], ""))?;
-        let user = self.store.user_by_extension(tenant, extension).await?.ok_or(StoreError::Missing("extension"))?;
+        let plain = number.replace([' ', '-', '(', ')', '.'], "");
+        let number =
+            PhoneNumber::try_from(plain).map_err(|why| AdminError::Number { number: number.to_owned(), why })?;
+        let users = self.users(tenant).await?;
+        let user = users.iter().find(|u| u.login == wished || u.extension == wished);
+        let user = user.ok_or_else(|| AdminError::NoUser(wished.to_owned()))?;
+        if user.disabled {
+            return Err(AdminError::Disabled { tenant: tenant.clone(), login: user.login.clone() });
+        }
         let former = self.store.number(tenant, &number).await?;
         let new = NewNumber { number: number.clone(), user: user.id.clone(), recording, created: wall_now() };
         self.store.put_number(tenant, &new).await?;
@@ -158,23 +185,24 @@ impl Admin {
     }
 
     pub async fn numbers(&self, tenant: &TenantId) -> Result<Vec<NumberRow>, AdminError> {
-        self.store.tenant(tenant).await?.ok_or(StoreError::Missing("tenant"))?;
+        self.known(tenant).await?;
         Ok(self.store.numbers(tenant).await?)
     }
 
     /// How long the tenant's calls stay in the log; `None` is for ever.
     pub async fn keep_calls(&self, tenant: &TenantId, days: Option<u32>) -> Result<(), AdminError> {
-        self.store.tenant(tenant).await?.ok_or(StoreError::Missing("tenant"))?;
+        self.known(tenant).await?;
         Ok(self.store.set_call_retention(tenant, days).await?)
     }
 
     pub async fn set_recording_mode(&self, tenant: &TenantId, mode: RecordingMode) -> Result<(), AdminError> {
-        self.store.tenant(tenant).await?.ok_or(StoreError::Missing("tenant"))?;
+        self.known(tenant).await?;
         Ok(self.store.set_recording_mode(tenant, mode).await?)
     }
 
     /// A new API key of the tenant, shown this once.
     pub async fn create_api_key(&self, tenant: &TenantId, name: &str) -> Result<Secret, AdminError> {
+        self.known(tenant).await?;
         let (key, prefix) = tokens::new_api_key()?;
         let id = tokens::hex(&random::<8>()?);
         let row = ApiKeyRow { tenant: tenant.clone(), id, name: short("name", name)? };
@@ -183,7 +211,7 @@ impl Admin {
     }
 
     pub async fn api_keys(&self, tenant: &TenantId) -> Result<Vec<StoredKey>, AdminError> {
-        self.store.tenant(tenant).await?.ok_or(StoreError::Missing("tenant"))?;
+        self.known(tenant).await?;
         Ok(self.store.api_keys(tenant).await?)
     }
 
@@ -194,7 +222,11 @@ impl Admin {
 
     /// A short-lived access token of a user, signed with the key in `data_dir`.
     pub async fn create_token(&self, login: &str, data_dir: &Path) -> Result<Secret, AdminError> {
-        let user = self.store.user_by_login(login).await?.ok_or(StoreError::Missing("user"))?;
+        let found = self.everybody().await?.into_iter().find(|user| user.login == login);
+        let user = found.ok_or_else(|| AdminError::NoUser(login.to_owned()))?;
+        if user.disabled {
+            return Err(AdminError::Disabled { tenant: user.tenant, login: user.login });
+        }
         let tokens = Tokens::open(data_dir, tokens::MAX_ACCESS_TOKEN_S)?;
         let token = tokens.issue(&user.tenant, &user.id, wall_now()).map_err(|_| AdminError::Token)?;
         Ok(Secret::new(token))
@@ -224,12 +256,11 @@ impl Admin {
 
     /// Logins are unique among all tenants: where one has taken `wished`, it is another one.
     async fn free_login(&self, wished: &str) -> Result<String, AdminError> {
-        let mut taken = Vec::new();
-        for tenant in self.store.tenants().await? {
-            taken.extend(self.store.all_users(&tenant.id).await?.into_iter().map(|user| user.login));
-        }
+        let everybody = self.everybody().await?;
         let others = (1u32..).map(|n| if n == 1 { format!("{wished}-dev") } else { format!("{wished}-dev{n}") });
-        let free = std::iter::once(wished.to_owned()).chain(others).find(|login| !taken.contains(login));
+        let free = std::iter::once(wished.to_owned())
+            .chain(others)
+            .find(|login| everybody.iter().all(|user| user.login != *login));
         Ok(free.unwrap_or_else(|| wished.to_owned()))
     }
 
@@ -249,11 +280,8 @@ impl Admin {
 
     /// Users whose extension one of `emergency` is: they cannot be called by it.
     pub(crate) async fn hidden_users(&self, emergency: &[String]) -> Result<Vec<UserRow>, AdminError> {
-        let mut hidden = Vec::new();
-        for tenant in self.store.tenants().await? {
-            hidden.extend(self.store.users(&tenant.id).await?);
-        }
-        hidden.retain(|user| emergency.contains(&user.extension));
+        let mut hidden = self.everybody().await?;
+        hidden.retain(|user| !user.disabled && emergency.contains(&user.extension));
         Ok(hidden)
     }
 

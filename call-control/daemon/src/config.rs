@@ -27,7 +27,7 @@ pub struct Config {
 }
 
 /// How the API and the pages are served.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Certificate {
     /// Loopback only, or behind a trusted proxy that speaks TLS.
     Plain,
@@ -39,7 +39,7 @@ pub enum Certificate {
 }
 
 /// Which names a certificate is for, and who issues it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcmeWish {
     pub domains: Vec<String>,
     pub contact: Option<String>,
@@ -79,8 +79,11 @@ impl Default for Limits {
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct RawControl {
+    #[serde(deserialize_with = "config::one_or_many")]
     listen: Vec<SocketAddr>,
+    #[serde(deserialize_with = "config::one_or_many")]
     trusted_proxies: Vec<IpAddr>,
+    #[serde(deserialize_with = "config::one_or_many")]
     allowed_origins: Vec<String>,
     access_token_s: u64,
     ring_timeout_s: u64,
@@ -155,6 +158,22 @@ impl Config {
             net: file.net()?,
             database_url: file.storage()?.database_url,
         })
+    }
+
+    /// What `new` has otherwise, and a reload does not change.
+    pub fn waits_for_restart(&self, new: &Self) -> Vec<&'static str> {
+        let files = |c: &Certificate| matches!(c, Certificate::Files { .. });
+        let read_again = files(&self.certificate) && files(&new.certificate);
+        let differs = [
+            ("control.listen", self.listen != new.listen),
+            ("tls", self.certificate != new.certificate && !read_again),
+            ("control.trusted_proxies", self.trusted_proxies != new.trusted_proxies),
+            ("control.allowed_origins", self.allowed_origins != new.allowed_origins),
+            ("control.access_token_s", self.access_token_s != new.access_token_s),
+            ("control.limits", self.limits != new.limits),
+            ("storage.database_url", self.database_url.expose() != new.database_url.expose()),
+        ];
+        differs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
     }
 
     pub fn numbers_of(&self, tenant: &TenantId) -> &[PhoneNumber] {
@@ -233,6 +252,7 @@ mod tests {
         let config = read("").unwrap();
         assert!(config.listen.iter().all(|a| a.ip().is_loopback()));
         assert!(config.policy.trunks.is_empty());
+        assert_eq!(read("[control]\nlisten = \"127.0.0.1:8080\"\n").unwrap().listen, config.listen);
     }
 
     #[test]
@@ -251,6 +271,15 @@ mod tests {
         assert!(read("[control]\naccess_token_s = 86400\n").unwrap_err().contains("60 to 900"));
         assert!(read("[turn]\nurls = [\"turn:a\"]\n").unwrap_err().contains("turn.secret"));
         assert!(read("[turn]\nurls = [\"http://a\"]\nsecret = \"x\"\n").unwrap_err().contains("turn.urls"));
+    }
+
+    #[test]
+    fn a_reload_names_what_waits_for_a_restart() {
+        let files = |name: &str| format!("[tls]\ncertificate = \"{name}\"\nkey = \"{name}\"\n");
+        let (old, new) = (read(&files("a")).unwrap(), read(&files("b")).unwrap());
+        assert!(old.waits_for_restart(&new).is_empty(), "certificate files are read again");
+        let other = "[control]\nlisten = \"[::1]:8080\"\n[control.limits]\nconnections = 1\n[tls]\nacme_domains = [\"a.org\"]\n";
+        assert_eq!(old.waits_for_restart(&read(other).unwrap()), ["control.listen", "tls", "control.limits"]);
     }
 
     #[test]

@@ -186,8 +186,8 @@ impl Control {
         tasks.spawn(revocations.keep_out(bus.clone()));
         tasks.spawn(keep_lease(bus.clone(), lease, epoch_sender));
         tasks.spawn(purge(store.clone()));
-        tasks.spawn(reload(lifecycle.clone(), app.clone(), Box::new(reload_certificate)));
         let row = row(&node, &boot, &config, NodeState::Ready);
+        tasks.spawn(reload(lifecycle.clone(), app.clone(), config, Box::new(reload_certificate)));
         let (row_sender, row_receiver) = watch::channel(row);
         tasks.spawn(show_load(running, row_sender.clone()));
         let _presence = bus.announce(row_receiver);
@@ -396,18 +396,27 @@ async fn purge(store: Store) -> TaskEnd {
     }
 }
 
-async fn reload(lifecycle: Lifecycle, app: Shared, certificate: Box<dyn Fn(&Certificate) + Send + Sync>) -> TaskEnd {
+async fn reload(
+    lifecycle: Lifecycle,
+    app: Shared,
+    started_with: Config,
+    certificate: Box<dyn Fn(&Certificate) + Send + Sync>,
+) -> TaskEnd {
     let mut reloads = lifecycle.reload();
     loop {
         let file = reloads.next().await;
         match Config::read(&file) {
-            Ok(config) => {
-                certificate(&config.certificate);
-                app.ice.reload(config.turn.clone(), config.net.clone());
-                app.policy.store(Arc::new(config.policy.clone()));
-                let policy = Message::Policy(Box::new(config.policy));
+            Ok(new) => {
+                certificate(&new.certificate);
+                app.ice.reload(new.turn.clone(), new.net.clone());
+                app.policy.store(Arc::new(new.policy.clone()));
+                let policy = Message::Policy(Box::new(new.policy.clone()));
                 app.engine.send(policy).await.map_err(|e| failed("pass on the configuration")(e.into()))?;
-                tracing::info!("certificate, trunks, dialling rules, limits and [turn] were read again");
+                tracing::info!("certificate files, trunks, dialling rules and [turn] were read again");
+                let waiting = started_with.waits_for_restart(&new);
+                if !waiting.is_empty() {
+                    tracing::warn!(?waiting, "what has changed here waits for a restart");
+                }
             }
             Err(error) => tracing::error!(%error, "the new configuration is not right; the former stays"),
         }

@@ -76,16 +76,16 @@ const fn role(user: &UserRow) -> &'static str {
 pub fn number(path: Option<&Path>, command: NumberCommand) -> Result<ExitCode> {
     with_database(path, async |admin, _| match command {
         NumberCommand::Add { of, number, user, recording } => {
-            let users = admin.users(&of.tenant).await?;
-            let known = users.iter().find(|u| !u.disabled && (u.login == user || u.extension == user));
-            let extension = &known.with_context(|| format!("{} has no user {user}", of.tenant))?.extension;
             let recording = recording.unwrap_or_default();
-            let (given, former) = admin.put_number(&of.tenant, &number, extension, recording).await?;
-            let (number, mode) = (given.number.e164(), shown_mode(&given));
-            match former.map(|f| users.iter().find(|u| u.id == f.user).map_or("-".to_owned(), |u| u.extension.clone()))
-            {
+            let (given, former) = admin.put_number(&of.tenant, &number, &user, recording).await?;
+            let users = admin.users(&of.tenant).await?;
+            let extension_of = |row: &NumberRow| {
+                users.iter().find(|u| u.id == row.user).map_or("-".to_owned(), |u| u.extension.clone())
+            };
+            let (number, mode, extension) = (given.number.e164(), shown_mode(&given), extension_of(&given));
+            match former.as_ref().map(extension_of) {
                 None => println!("added {number}, rings {extension}, recording {mode}"),
-                Some(before) if before == *extension => {
+                Some(before) if before == extension => {
                     println!("{number} was there already, rings {extension}, recording {mode}");
                 }
                 Some(before) => println!("moved {number}: rings {extension}, no longer {before}, recording {mode}"),

@@ -121,14 +121,18 @@ pub enum TenantCommand {
         recording: RecordingMode,
     },
     /// Changes a tenant; what is not named stays as it is
+    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
     Set {
+        /// The tenant's id
         id: TenantId,
         /// Which calls are recorded: off, on_answer or on_demand
-        #[arg(long, value_parser = recording, required_unless_present = "keep_calls_days")]
+        #[arg(long, group = "change", value_parser = recording)]
         recording: Option<RecordingMode>,
-        /// Calls leave the log this many days after they began, if no recording of theirs has files; or "forever".
-        /// Holds for calls that begin from now on. Files of recordings are not removed
-        #[arg(long, value_name = "DAYS", value_parser = days)]
+        /// Calls leave the log this many days after they began; or "forever"
+        ///
+        /// Holds for calls that begin from now on, and only for those of which no recording has files.
+        /// Files of recordings are not removed.
+        #[arg(long, group = "change", value_name = "DAYS", value_parser = days, verbatim_doc_comment)]
         keep_calls_days: Option<Keep>,
     },
     /// Lists the tenants
@@ -168,6 +172,7 @@ pub enum UserCommand {
     Set {
         #[command(flatten)]
         of: OfTenant,
+        /// Whom, as the user signs in
         login: String,
         /// May change the tenant's settings
         #[arg(long, group = "change", conflicts_with = "no_admin")]
@@ -203,9 +208,10 @@ pub enum NumberCommand {
         /// Login or extension
         #[arg(long)]
         user: String,
-        /// Beats the tenant's setting: off, on_answer or on_demand; inherit follows the tenant again
-        /// [default: a number that is there keeps what it has, a new one follows the tenant]
-        #[arg(long, value_parser = number_recording)]
+        /// Beats the tenant's setting: off, on_answer or on_demand; inherit follows it again
+        ///
+        /// Without this a number that is there keeps what it has, and a new one follows the tenant.
+        #[arg(long, value_parser = number_recording, verbatim_doc_comment)]
         recording: Option<NumberRecording>,
     },
     /// Lists a tenant's numbers
@@ -218,7 +224,10 @@ pub enum NumberCommand {
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
     /// Makes a short-lived access token of a user; it is shown once
-    User { login: String },
+    User {
+        /// Whose, as the user signs in
+        login: String,
+    },
     /// Makes an API key of a tenant, good until it is revoked; it is shown once
     Key {
         #[command(flatten)]
@@ -279,6 +288,9 @@ mod tests {
     fn every_command_and_every_option_says_what_it_does() {
         fn check(command: &clap::Command) {
             assert!(command.get_about().is_some(), "{} says nothing", command.get_name());
+            for argument in command.get_arguments().filter(|a| !a.is_hide_set()) {
+                assert!(argument.get_help().is_some(), "{} {} says nothing", command.get_name(), argument.get_id());
+            }
             for subcommand in command.get_subcommands() {
                 check(subcommand);
             }

@@ -11,8 +11,9 @@ pub fn read() -> Result<String> {
         eprintln!("Password (it is not shown):");
     }
     let mut line = String::new();
-    stdin.lock().read_line(&mut line).context("cannot read the password")?;
+    let read = stdin.lock().read_line(&mut line).context("cannot read the password")?;
     drop(silence);
+    anyhow::ensure!(read > 0, "no password came on standard input: type one, or: offhook user add … < file");
     let password = line.trim_end_matches(['\r', '\n']).to_owned();
     anyhow::ensure!(password.chars().count() >= 8, "a password has at least 8 characters");
     Ok(password)

@@ -67,8 +67,10 @@ mod tests {
     ];
 
     /// Keys whose commented lines are examples; threads depend on the machine.
-    const EXAMPLES: [&str; 16] = [
+    const EXAMPLES: [&str; 18] = [
+        "acme_ca_file",
         "acme_contact",
+        "acme_directory",
         "acme_domains",
         "advertised",
         "ca_file",
@@ -98,7 +100,8 @@ mod tests {
             offhook_recorder::Recorder::config(&config).unwrap(),
             offhook_control::Control::config(&config).unwrap(),
         );
-        format!("{common:?} {stored:?} {daemons:?}")
+        // Whether it was written down where TURN listens is no value of a key.
+        format!("{common:?} {stored:?} {daemons:?}").replace("says_where: true", "says_where: false")
     }
 
     fn key_of(line: &str) -> Option<&str> {

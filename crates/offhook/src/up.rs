@@ -2,13 +2,14 @@
 use anyhow::{Context, Result};
 use offhook_bus::Bus;
 use offhook_link::{InProcessTaps, TapForm};
-use offhook_runtime::{ConfigFile, Process, health_port};
-use std::path::Path;
+use offhook_runtime::{ConfigFile, Process, health_port, restrict_new_files};
+use rustix::fs::Access;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 pub fn up(path: Option<&Path>, dev: bool) -> Result<ExitCode> {
     let config = ConfigFile::load(path)?;
-    let data_dir = config.storage()?.data_dir;
+    let data_dir = make_data_dir(config.storage()?.data_dir)?;
     let relays = config.turn()?.enabled;
     let bus = Bus::in_process(&config.bus()?.cluster).context("bus.cluster")?;
     let taps = TapForm::InProcess(InProcessTaps::default());
@@ -24,6 +25,15 @@ pub fn up(path: Option<&Path>, dev: bool) -> Result<ExitCode> {
     process.add(&offhook_control::CONTROL, &bus, &taps)?;
     let code = process.run(&bus, move |lines| print_banner(&lines, &data_dir))?;
     Ok(code)
+}
+
+/// Every daemon needs it: better one refusal here than one of each. In full, so that the banner says where it is.
+fn make_data_dir(data_dir: PathBuf) -> Result<PathBuf> {
+    restrict_new_files();
+    let doing = || format!("cannot use the directory of [storage] data_dir, {}", data_dir.display());
+    std::fs::create_dir_all(&data_dir).with_context(doing)?;
+    rustix::fs::access(&data_dir, Access::WRITE_OK | Access::EXEC_OK).with_context(doing)?;
+    std::path::absolute(&data_dir).with_context(doing)
 }
 
 /// For the person at the terminal; the log goes to standard error.

@@ -294,3 +294,43 @@ fn every_commented_key_of_a_sample_is_one_that_the_daemons_know() {
         assert!(fine, "{name}: {mistakes}");
     }
 }
+
+#[test]
+fn a_mistake_is_named_by_what_was_typed_and_by_what_would_be_right() {
+    let folder = Folder::new();
+    assert!(folder.run(&["tenant", "add", "acme"]).0);
+    for (login, extension) in [("carol", "201"), ("dave", "202")] {
+        assert!(folder.run(&["user", "add", "--tenant", "acme", login, "--extension", extension, "--no-password"]).0);
+    }
+    assert!(folder.run(&["user", "set", "--tenant", "acme", "dave", "--disable"]).0);
+    let enable = "offhook user set --tenant acme dave --enable";
+    let number = ["number", "add", "--tenant", "acme", "+493012345", "--user"];
+    let table: [(&[&str], &[&str]); 9] = [
+        (&["user", "list", "--tenant", "nope"], &["no such tenant: nope", "offhook tenant list"]),
+        (&["token", "key", "--tenant", "nope", "--name", "crm"], &["no such tenant: nope"]),
+        (&["number", "add", "--tenant", "acme", "03012345", "--user", "carol"], &["03012345", "such as +493012345"]),
+        (&[&number[..], &["eve"]].concat(), &["no such user: eve"]),
+        (&[&number[..], &["dave"]].concat(), &["dave is disabled", enable]),
+        (&["token", "user", "dave"], &["dave is disabled", enable]),
+        (&["token", "user", "eve"], &["no such user: eve"]),
+        (&["tenant", "set", "acme"], &["--recording", "--keep-calls-days"]),
+        (&["user", "add", "--tenant", "acme", "eve", "--extension", "203"], &["no password came on standard input"]),
+    ];
+    for (typed, words) in table {
+        let (fine, _, said) = folder.run(typed);
+        assert!(!fine && words.iter().all(|word| said.contains(word)), "{typed:?}: {said}");
+    }
+}
+
+#[test]
+fn what_keeps_everything_from_starting_is_said_once_and_at_once() {
+    let folder = Folder::new();
+    std::fs::write(folder.path("a-file"), "").unwrap();
+    let (fine, _, said) = folder.run_with(&["up"], "", &[("OFFHOOK__STORAGE__DATA_DIR", "a-file")]);
+    assert!(!fine && said.starts_with("offhook: cannot use the directory of [storage] data_dir, a-file: "), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let health = taken.local_addr().unwrap().to_string();
+    let (fine, _, said) = folder.run_with(&["up"], "", &[("OFFHOOK__RUNTIME__HEALTH_LISTEN", &health)]);
+    assert!(!fine && said.contains(&format!("[runtime] health_listen {health} (is it running already?)")), "{said}");
+}

@@ -25,7 +25,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(8);
 pub enum ProcessError {
     #[error(transparent)]
     Config(#[from] ConfigError),
-    #[error("cannot serve health and metrics on {address}")]
+    #[error("cannot serve [runtime] health_listen {address} (is it running already?)")]
     HealthListen { address: SocketAddr, source: std::io::Error },
     #[error("cannot handle signals")]
     Signals(#[source] std::io::Error),

@@ -105,6 +105,16 @@ pub struct StoredKey {
     pub created: UnixMs,
 }
 
+/// What [`user_row`] reads.
+macro_rules! user_where {
+    ($condition:literal) => {
+        concat!(
+            "SELECT tenant, id, login, name, extension, password_hash, admin, disabled_ms FROM \"user\" WHERE ",
+            $condition
+        )
+    };
+}
+
 fn user_row(row: &AnyRow) -> Result<UserRow, StoreError> {
     Ok(UserRow {
         tenant: parsed(row, "tenant", |t| TenantId::parse(t).ok())?,
@@ -195,30 +205,24 @@ impl Store {
         .bind(i64_of(user.created.0))
         .execute(&self.write)
         .await
-        .map_err(taken("a user with this login or extension"))?;
+        .map_err(taken("a user with this login (in any tenant) or this extension"))?;
         Ok(())
     }
 
     pub async fn users(&self, tenant: &TenantId) -> Result<Vec<UserRow>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT tenant, id, login, name, extension, password_hash, admin, disabled_ms FROM \"user\" \
-             WHERE tenant = $1 AND disabled_ms IS NULL ORDER BY extension",
-        )
-        .bind(tenant.as_str())
-        .fetch_all(&self.read)
-        .await?;
+        let rows = sqlx::query(user_where!("tenant = $1 AND disabled_ms IS NULL ORDER BY extension"))
+            .bind(tenant.as_str())
+            .fetch_all(&self.read)
+            .await?;
         rows.iter().map(user_row).collect()
     }
 
     /// With those who are disabled: for the operator's command line.
     pub async fn all_users(&self, tenant: &TenantId) -> Result<Vec<UserRow>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT tenant, id, login, name, extension, password_hash, admin, disabled_ms FROM \"user\" \
-             WHERE tenant = $1 ORDER BY extension",
-        )
-        .bind(tenant.as_str())
-        .fetch_all(&self.read)
-        .await?;
+        let rows = sqlx::query(user_where!("tenant = $1 ORDER BY extension"))
+            .bind(tenant.as_str())
+            .fetch_all(&self.read)
+            .await?;
         rows.iter().map(user_row).collect()
     }
 
@@ -298,37 +302,28 @@ impl Store {
 
     /// At sign-in the tenant is not known yet: logins are unique among all.
     pub async fn user_by_login(&self, login: &str) -> Result<Option<UserRow>, StoreError> {
-        let row = sqlx::query(
-            "SELECT tenant, id, login, name, extension, password_hash, admin, disabled_ms FROM \"user\" \
-             WHERE login = $1 AND disabled_ms IS NULL",
-        )
-        .bind(login)
-        .fetch_optional(&self.read)
-        .await?;
+        let row = sqlx::query(user_where!("login = $1 AND disabled_ms IS NULL"))
+            .bind(login)
+            .fetch_optional(&self.read)
+            .await?;
         row.as_ref().map(user_row).transpose()
     }
 
     pub async fn user(&self, tenant: &TenantId, id: &UserId) -> Result<Option<UserRow>, StoreError> {
-        let row = sqlx::query(
-            "SELECT tenant, id, login, name, extension, password_hash, admin, disabled_ms FROM \"user\" \
-             WHERE tenant = $1 AND id = $2 AND disabled_ms IS NULL",
-        )
-        .bind(tenant.as_str())
-        .bind(id.as_str())
-        .fetch_optional(&self.read)
-        .await?;
+        let row = sqlx::query(user_where!("tenant = $1 AND id = $2 AND disabled_ms IS NULL"))
+            .bind(tenant.as_str())
+            .bind(id.as_str())
+            .fetch_optional(&self.read)
+            .await?;
         row.as_ref().map(user_row).transpose()
     }
 
     pub async fn user_by_extension(&self, tenant: &TenantId, extension: &str) -> Result<Option<UserRow>, StoreError> {
-        let row = sqlx::query(
-            "SELECT tenant, id, login, name, extension, password_hash, admin, disabled_ms FROM \"user\" \
-             WHERE tenant = $1 AND extension = $2 AND disabled_ms IS NULL",
-        )
-        .bind(tenant.as_str())
-        .bind(extension)
-        .fetch_optional(&self.read)
-        .await?;
+        let row = sqlx::query(user_where!("tenant = $1 AND extension = $2 AND disabled_ms IS NULL"))
+            .bind(tenant.as_str())
+            .bind(extension)
+            .fetch_optional(&self.read)
+            .await?;
         row.as_ref().map(user_row).transpose()
     }
 
