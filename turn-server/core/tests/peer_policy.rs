@@ -181,10 +181,11 @@ fn the_open_internet_is_reached_by_every_method() {
 #[test]
 fn turnserver_conf_opens_private_peers_and_nothing_else() {
     let mut row = Row::new(|policy| policy.allow_private = true);
-    for text in ["10.1.2.3", "172.20.1.1", "192.168.1.1", "100.100.1.1"] {
+    for text in ["10.1.2.3", "172.20.1.1", "192.168.1.1", "100.100.1.1", "fd00::1", "fc00::1", "fec0::1"] {
         row.reaches(with_port(text.parse::<IpAddr>().unwrap()));
     }
-    for text in ["127.0.0.1", "169.254.169.254", "fd00::1", "0.0.0.0", "::ffff:127.0.0.1", "239.1.1.1"] {
+    for text in ["127.0.0.1", "169.254.169.254", "fd00:ec2::254", "fe80::1", "0.0.0.0", "::ffff:127.0.0.1", "239.1.1.1"]
+    {
         row.refuses(with_port(text.parse::<IpAddr>().unwrap()));
     }
     let mut row = Row::new(|policy| policy.allow_loopback = true);

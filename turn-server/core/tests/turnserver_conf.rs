@@ -255,9 +255,45 @@ fn a_range_or_an_address_that_cannot_be_read_stops_the_start() {
         "relay-ip=x",
         "aux-server=1.2.3.4",
     ] {
-        let reading = read(&format!("realm=x\n{line}\n"));
-        assert!(reading.is_fatal(), "{line}");
-        assert_eq!(reading.notes[0].line, Some(2));
+        let mut reading = read(&format!("realm=x\n{line}\n"));
+        // `eth0` might be a host's name: nobody knows one.
+        let resolved = reading.conf.resolve(|_| Err("nobody knows it".to_owned()));
+        assert!(reading.is_fatal() || resolved.is_err(), "{line}");
+        assert!(reading.notes.first().is_none_or(|note| note.line == Some(2)));
+    }
+}
+
+#[test]
+fn names_stand_for_addresses_once_they_were_looked_up() {
+    let text = "listening-ip=turn.example.org\nlistening-ip=192.0.2.1\nrelay-ip=localhost\n\
+        external-ip=turn.example.org/10.0.0.1\nexternal-ip=turn.example.org\n";
+    let reading = read(text);
+    assert!(reading.notes.is_empty(), "{:?}", reading.notes);
+    let mut conf = reading.conf;
+    let names = |name: &str| match name {
+        "turn.example.org" => Ok(ip("198.51.100.5")),
+        "localhost" => Ok(ip("127.0.0.1")),
+        _ => Err("nobody knows it".to_owned()),
+    };
+    conf.resolve(names).unwrap();
+    assert_eq!(conf.listening_ips, [ip("192.0.2.1"), ip("198.51.100.5")]);
+    let external = |local: Option<&str>| External { announced: ip("198.51.100.5"), local: local.map(ip) };
+    assert_eq!(
+        (conf.relay_ips.as_slice(), conf.external_ips.as_slice()),
+        ([ip("127.0.0.1")].as_slice(), [external(Some("10.0.0.1")), external(None)].as_slice())
+    );
+    assert!(conf.names.is_empty());
+    for (line, words) in [
+        ("relay-ip=relay.example", "relay-ip: \"relay.example\" is no IP address"),
+        ("external-ip=turn.example.org/fd00::1", "mixes IPv4 and IPv6"),
+    ] {
+        let error = read(line).conf.resolve(names).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    for wrong in
+        ["external-ip=192.0.2.1/10.0.0", "relay-ip=192.0.2.300", "listening-ip=-a.example", "external-ip=a/b/c"]
+    {
+        assert!(read(wrong).is_fatal(), "{wrong}");
     }
 }
 

@@ -5,7 +5,8 @@ use crate::plan::Plan;
 use crate::process::{Identity, IdentityError, PidFile};
 use crate::run::{self, Running, Signals};
 use crate::tls::Certificate;
-use offhook_turn_core::conf::Reading;
+use offhook_turn_core::conf::{NameError, Reading};
+use std::net::{IpAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -56,6 +57,7 @@ impl Invocation {
         if let Some(fatal) = reading.notes.iter().find(|note| note.is_fatal()) {
             return Err(CliError::Option(fatal.to_string()));
         }
+        reading.conf.resolve(look_up)?;
         // Users who stand in a database of a kind that is not read stand there, and not in coturn's default one.
         let is_elsewhere = reading.notes.iter().any(|note| OTHER_DATABASES.contains(&note.option.as_str()));
         if reading.conf.userdb.is_none() && reading.conf.psql_userdb.is_none() && !is_elsewhere {
@@ -63,6 +65,12 @@ impl Invocation {
         }
         Ok(reading)
     }
+}
+
+/// The first address of a name, as coturn takes it.
+fn look_up(name: &str) -> Result<IpAddr, String> {
+    let found = (name, 0).to_socket_addrs().map_err(|error| error.to_string())?;
+    found.map(|address| address.ip()).next().ok_or_else(|| "it has none".to_owned())
 }
 
 /// As coturn: a file that is not in the working directory is looked for beside the configuration.
@@ -86,6 +94,8 @@ pub(crate) enum CliError {
     },
     #[error("{0}")]
     Option(String),
+    #[error(transparent)]
+    Name(#[from] NameError),
     #[error(transparent)]
     Plan(#[from] crate::PlanError),
     #[error(transparent)]
@@ -119,9 +129,11 @@ pub fn main() -> ExitCode {
         Err(error) => {
             eprintln!("offhook-turn: {error}");
             match error {
-                CliError::Option(_) | CliError::Plan(_) | CliError::Read { .. } | CliError::Identity(_) => {
-                    ExitCode::from(EX_CONFIG)
-                }
+                CliError::Option(_)
+                | CliError::Name(_)
+                | CliError::Plan(_)
+                | CliError::Read { .. }
+                | CliError::Identity(_) => ExitCode::from(EX_CONFIG),
                 CliError::Start(_) | CliError::Lost | CliError::System { .. } => ExitCode::FAILURE,
             }
         }

@@ -401,7 +401,7 @@ mod tests {
         assert!(reading.notes.is_empty(), "{:?}", reading.notes);
         let plan = Plan::of(&Conf { listening_ips: vec!["192.0.2.1".parse().unwrap()], ..reading.conf }).unwrap();
         assert_eq!((plan.settings.users.realm(), plan.limits.allocations), ("turn.example.org", 10_000));
-        assert_eq!(plan.settings.policy.denied.len(), 4);
+        assert_eq!(plan.settings.policy.denied.len(), 5);
     }
 
     #[test]

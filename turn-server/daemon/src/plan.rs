@@ -267,7 +267,7 @@ fn settings(conf: &Conf, warnings: &mut Vec<String>) -> Result<Settings, PlanErr
         ));
     }
     warnings.push(
-        "private and carrier-grade NAT peers are reachable, as from coturn: close them with denied-peer-ip".to_owned(),
+        "private, unique-local and carrier-grade NAT peers are reachable, as from coturn: close them with denied-peer-ip".to_owned(),
     );
     let mut settings = Settings::new(users);
     settings.fingerprint = conf.fingerprint;

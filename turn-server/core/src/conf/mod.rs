@@ -4,9 +4,11 @@
 //! quotes around the value are optional; `#` begins a comment only at the start of a line; a bare name is true. What
 //! nobody knows is warned about and passed over; only a peer range or an address that cannot be read stops the start,
 //! since going on without it would open what somebody meant to close.
+mod names;
 mod options;
 mod table;
 
+pub use names::{NameError, NamedAddress};
 pub use options::{Conf, ConfUser, External, Family, Hidden, LogOptions, Prometheus, ServerSocket};
 
 use table::{Kind, OPTIONS, Spec};

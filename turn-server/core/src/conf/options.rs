@@ -1,4 +1,5 @@
 //! The typed outcome of a `turnserver.conf`.
+use super::names::NamedAddress;
 use crate::policy::AddressRange;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -75,6 +76,8 @@ pub struct Conf {
     pub aux_servers: Vec<ServerSocket>,
     pub relay_ips: Vec<IpAddr>,
     pub external_ips: Vec<External>,
+    /// Of these three, what is written as names; [`Conf::resolve`] takes them away.
+    pub names: Vec<NamedAddress>,
     pub min_port: u16,
     pub max_port: u16,
     pub relay_threads: u64,
@@ -136,6 +139,7 @@ impl Default for Conf {
             aux_servers: Vec::new(),
             relay_ips: Vec::new(),
             external_ips: Vec::new(),
+            names: Vec::new(),
             min_port: 49_152,
             max_port: 65_535,
             relay_threads: 0,

@@ -1,5 +1,6 @@
 //! Every option that a `turnserver.conf` may carry, and what becomes of it.
 use super::Remark;
+use super::names::{NamedAddress, is_name};
 use super::options::{Conf, ConfUser, External, Family, Hidden};
 use crate::policy::AddressRange;
 use crate::users::UserSecret;
@@ -20,7 +21,7 @@ pub(super) enum Kind {
     Text(Field<Option<String>>),
     Secret(Field<Option<Hidden>>),
     Secrets(Field<Vec<Hidden>>),
-    Addresses(Field<Vec<IpAddr>>),
+    Addresses(Field<Vec<IpAddr>>, fn(String) -> NamedAddress),
     Address(Field<Option<IpAddr>>),
     Sockets(Field<Vec<SocketAddr>>),
     Ranges(Field<Vec<AddressRange>>),
@@ -59,7 +60,11 @@ impl Kind {
             Self::Text(field) => *field(conf) = Some(value.to_owned()),
             Self::Secret(field) => *field(conf) = Some(Hidden(value.to_owned())),
             Self::Secrets(field) => field(conf).push(Hidden(value.to_owned())),
-            Self::Addresses(field) => field(conf).push(address(value)?),
+            Self::Addresses(field, named) => match address(value) {
+                Ok(address) => field(conf).push(address),
+                Err(_) if is_name(value) => conf.names.push(named(value.to_owned())),
+                Err(remark) => return Err(remark),
+            },
             Self::Address(field) => *field(conf) = Some(address(value)?),
             Self::Sockets(field) => {
                 field(conf)
@@ -68,7 +73,11 @@ impl Kind {
             Self::Ranges(field) => {
                 field(conf).push(value.parse().map_err(|error| Remark::Fatal(format!("{error}")))?);
             }
-            Self::External => conf.external_ips.push(external(value)?),
+            Self::External => match (external(value), named_external(value)) {
+                (Ok(external), _) => conf.external_ips.push(external),
+                (Err(_), Some(named)) => conf.names.push(named),
+                (Err(remark), None) => return Err(remark),
+            },
             Self::User => conf.users.push(user(value)?),
             Self::Separator => {
                 let one = value.chars().next().filter(|_| value.chars().count() == 1);
@@ -140,6 +149,15 @@ fn external(value: &str) -> Result<External, Remark> {
     }
 }
 
+/// At least one of the two is a name, and neither is anything else than a name or an address.
+fn named_external(value: &str) -> Option<NamedAddress> {
+    let (announced, local) = value.split_once('/').map_or((value, None), |(announced, local)| (announced, Some(local)));
+    let is_address = |text: &str| text.parse::<IpAddr>().is_ok();
+    let mut both = [Some(announced), local].into_iter().flatten();
+    let is_fine = both.clone().all(|text| is_address(text) || is_name(text)) && both.any(is_name);
+    is_fine.then(|| NamedAddress::External { announced: announced.to_owned(), local: local.map(str::to_owned) })
+}
+
 fn user(value: &str) -> Result<ConfUser, Remark> {
     const EXPECTED: Remark = Remark::Ignored { expected: "name:password, or name:0x and 32 hexadecimal digits" };
     let (name, secret) = value.split_once(':').filter(|(name, _)| !name.is_empty()).ok_or(EXPECTED)?;
@@ -174,9 +192,9 @@ pub(super) static OPTIONS: &[Spec] = &[
     spec("tls-listening-port", Kind::Port(|c| &mut c.tls_listening_port)),
     spec("alt-listening-port", Kind::Port(|c| &mut c.alt_listening_port)),
     spec("alt-tls-listening-port", Kind::Port(|c| &mut c.alt_tls_listening_port)),
-    short('L', "listening-ip", Kind::Addresses(|c| &mut c.listening_ips)),
+    short('L', "listening-ip", Kind::Addresses(|c| &mut c.listening_ips, NamedAddress::Listening)),
     spec("aux-server", Kind::Sockets(|c| &mut c.aux_servers)),
-    short('E', "relay-ip", Kind::Addresses(|c| &mut c.relay_ips)),
+    short('E', "relay-ip", Kind::Addresses(|c| &mut c.relay_ips, NamedAddress::Relay)),
     short('X', "external-ip", Kind::External),
     spec("min-port", Kind::Port(|c| &mut c.min_port)),
     spec("max-port", Kind::Port(|c| &mut c.max_port)),

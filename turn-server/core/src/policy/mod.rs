@@ -65,7 +65,7 @@ pub struct PeerPolicy {
     pub allowed: Vec<AddressRange>,
     pub denied: Vec<AddressRange>,
     pub allow_loopback: bool,
-    /// RFC 1918 and carrier-grade NAT, as coturn does.
+    /// RFC 1918, carrier-grade NAT and unique-local, as coturn 4.6 does.
     pub allow_private: bool,
     /// Sockets of this stack. The wildcard address stands for every address in `own_addresses` and loopback.
     pub own_sockets: Vec<SocketAddr>,
@@ -169,7 +169,7 @@ impl PeerPolicy {
         }
         match special::special(face) {
             Some(Forbidden::Loopback) if self.allow_loopback => Ok(()),
-            Some(Forbidden::Private | Forbidden::CarrierGrade) if self.allow_private => Ok(()),
+            Some(Forbidden::Private | Forbidden::CarrierGrade | Forbidden::UniqueLocal) if self.allow_private => Ok(()),
             Some(why) => Err(why),
             None => Ok(()),
         }

@@ -31,6 +31,8 @@ const fn special_v6(ip: Ipv6Addr) -> Option<Forbidden> {
     Some(match ip.segments() {
         [0, 0, 0, 0, 0, 0, 0, 0] => Forbidden::Unspecified,
         [0, 0, 0, 0, 0, 0, 0, 1] => Forbidden::Loopback,
+        // The clouds' metadata service is as closed here as at 169.254.169.254.
+        [0xfd00, 0x0ec2, ..] => Forbidden::LinkLocal,
         // Site-local (RFC 3879) is as private as what came after it.
         [0xfc00..=0xfdff, ..] | [0xfec0..=0xfeff, ..] => Forbidden::UniqueLocal,
         [0xfe80..=0xfebf, ..] => Forbidden::LinkLocal,

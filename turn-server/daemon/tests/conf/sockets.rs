@@ -119,3 +119,15 @@ fn metrics_are_served_where_they_are_told_under_coturns_names() {
     let shown = page(metrics, "/turn");
     assert!(shown.contains("turn_traffic_sentb{realm=\"example.org\"} 0\n") && !shown.contains("user="), "{shown}");
 }
+
+/// `localhost` is known to every machine, without a name server.
+#[test]
+fn names_are_looked_up_at_start_as_coturn_does() {
+    let daemon = Daemon::start(&format!("{ALICE}listening-ip=localhost\nrelay-ip=localhost\nexternal-ip=localhost\n"));
+    let mut alice = Client::udp(daemon.at(), "alice", "sesame");
+    let relayed = alice.allocate().relayed();
+    assert!(relayed.ip().is_loopback(), "{relayed}");
+    let output = Place::new().refused(&format!("{ALICE}relay-ip=no.such.invalid\n"));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("relay-ip: \"no.such.invalid\"") && output.status.code() == Some(78), "{said}");
+}
