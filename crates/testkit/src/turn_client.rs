@@ -1,12 +1,18 @@
 //! A TURN client over a real UDP socket, for tests: logs in, allocates, binds channels, sends and receives.
-use offhook_wire_stun::{Class, Message, MessageBuilder, Method, TransactionId, channel_data, credentials};
+use offhook_wire_stun::{
+    AttributeType, Class, Message, MessageBuilder, Method, TransactionId, channel_data, credentials,
+};
+use std::collections::VecDeque;
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// RFC 8656 §18.8: UDP.
 const UDP: u8 = 17;
 const LONGEST: usize = 2_048;
+/// Messages of channels that are kept while an answer is awaited.
+const KEPT_MAX: usize = 10_000;
 
 /// One client at one 5-tuple. What goes wrong is an `io::Error` that says what.
 pub struct TurnClient {
@@ -16,16 +22,24 @@ pub struct TurnClient {
     realm: String,
     nonce: String,
     count: u32,
+    /// Came while an answer was awaited.
+    kept: Mutex<VecDeque<(u16, Vec<u8>)>>,
 }
 
 impl TurnClient {
-    /// Binds beside the server and asks for its realm and a nonce.
+    /// Asks for the server's realm and a nonce, from the server's own address if that is one of this machine.
     pub fn log_in(server: SocketAddr, user: &str, password: &str) -> io::Result<Self> {
-        let socket = UdpSocket::bind(SocketAddr::new(server.ip(), 0))?;
+        let anywhere = match server {
+            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+        };
+        let beside = UdpSocket::bind(SocketAddr::new(server.ip(), 0));
+        let socket = beside.or_else(|_| UdpSocket::bind(anywhere))?;
         socket.connect(server)?;
         socket.set_read_timeout(Some(Duration::from_secs(5)))?;
         let (user, password) = (user.to_owned(), password.to_owned());
-        let mut client = Self { socket, user, password, realm: String::new(), nonce: String::new(), count: 0 };
+        let (realm, nonce, kept) = (String::new(), String::new(), Mutex::default());
+        let mut client = Self { socket, user, password, realm, nonce, count: 0, kept };
         let challenge = client.exchange(Method::ALLOCATE, false, |builder| {
             builder.requested_transport(UDP);
         })?;
@@ -71,16 +85,47 @@ impl TurnClient {
 
     /// The next message of a channel: its number and payload.
     pub fn receive(&self) -> io::Result<(u16, Vec<u8>)> {
+        if let Some(kept) = self.kept.lock().unwrap_or_else(PoisonError::into_inner).pop_front() {
+            return Ok(kept);
+        }
+        let mut buffer = [0; LONGEST];
+        loop {
+            let length = self.socket.recv(&mut buffer)?;
+            if let Some(message) = of_channel(buffer.get(..length).unwrap_or_default()) {
+                return message;
+            }
+        }
+    }
+
+    /// Lets `peer`'s address through, whatever the port.
+    pub fn permit(&mut self, peer: SocketAddr) -> io::Result<()> {
+        let permitted = self.request(Method::CREATE_PERMISSION, |builder| {
+            builder.xor_peer_address(peer);
+        });
+        permitted.map(drop)
+    }
+
+    /// Sends without a channel.
+    pub fn indicate(&mut self, peer: SocketAddr, payload: &[u8], dont_fragment: bool) -> io::Result<()> {
+        let mut buffer = [0; LONGEST];
+        let mut builder = MessageBuilder::new(&mut buffer, Class::Indication, Method::SEND, self.next_id());
+        builder.xor_peer_address(peer);
+        if dont_fragment {
+            builder.attr(AttributeType::DONT_FRAGMENT, &[]);
+        }
+        let length = builder.data(payload).finish().map_err(io::Error::other)?;
+        self.socket.send(buffer.get(..length).unwrap_or_default()).map(drop)
+    }
+
+    /// The next Data indication, whole: a peer's data, or what ICMP said of a peer.
+    pub fn receive_indication(&self) -> io::Result<Vec<u8>> {
         let mut buffer = [0; LONGEST];
         loop {
             let length = self.socket.recv(&mut buffer)?;
             let datagram = buffer.get(..length).unwrap_or_default();
-            if let Some((&[c0, c1, l0, l1], payload)) = datagram.split_first_chunk()
-                && (0x40..0x80).contains(&c0)
-            {
-                let length = usize::from(u16::from_be_bytes([l0, l1]));
-                let payload = payload.get(..length).ok_or_else(|| io::Error::other("cut off"))?;
-                return Ok((u16::from_be_bytes([c0, c1]), payload.to_vec()));
+            let is_it = |message: Message<'_>| (message.class(), message.method()) == (Class::Indication, Method::DATA);
+            if Message::parse(datagram).is_ok_and(is_it) {
+                return Ok(datagram.to_vec());
             }
         }
     }
@@ -117,10 +162,7 @@ impl TurnClient {
         sealed: bool,
         write: impl Fn(&mut MessageBuilder<'_>),
     ) -> io::Result<Vec<u8>> {
-        self.count += 1;
-        let mut id = [0; 12];
-        id.iter_mut().zip(self.count.to_be_bytes()).for_each(|(slot, byte)| *slot = byte);
-        let id = TransactionId(id);
+        let id = self.next_id();
         let mut buffer = [0; LONGEST];
         let mut builder = MessageBuilder::new(&mut buffer, Class::Request, method, id);
         write(&mut builder);
@@ -136,8 +178,34 @@ impl TurnClient {
             if Message::parse(datagram).is_ok_and(|message| message.transaction_id() == id) {
                 return Ok(datagram.to_vec());
             }
+            if let Some(Ok(message)) = of_channel(datagram) {
+                let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+                if kept.len() < KEPT_MAX {
+                    kept.push_back(message);
+                }
+            }
         }
     }
+
+    fn next_id(&mut self) -> TransactionId {
+        self.count += 1;
+        let mut id = [0; 12];
+        id.iter_mut().zip(self.count.to_be_bytes()).for_each(|(slot, byte)| *slot = byte);
+        TransactionId(id)
+    }
+}
+
+/// Number and payload; `None` for what is no ChannelData, an error for what is cut off.
+fn of_channel(datagram: &[u8]) -> Option<io::Result<(u16, Vec<u8>)>> {
+    let (&[c0, c1, l0, l1], payload) = datagram.split_first_chunk()?;
+    if !(0x40..0x80).contains(&c0) {
+        return None;
+    }
+    let payload = payload.get(..usize::from(u16::from_be_bytes([l0, l1])));
+    Some(match payload {
+        Some(payload) => Ok((u16::from_be_bytes([c0, c1]), payload.to_vec())),
+        None => Err(io::Error::other("cut off")),
+    })
 }
 
 /// 0 for success.

@@ -1,5 +1,6 @@
 //! The threads' figures among the process's metrics: coturn's names for dashboards that exist, ours beside them.
 use crate::server::{Server, read};
+use crate::stream;
 use crate::worker::Snapshot;
 use offhook_runtime::Metrics;
 use offhook_turn_core::{Counters, Gauges};
@@ -7,8 +8,8 @@ use offhook_turn_core::{Counters, Gauges};
 type Of = fn(&Counters) -> u64;
 type GaugeOf = fn(&Gauges) -> usize;
 
-/// As `turnserver --prometheus` calls them.
-const COTURN: [(&str, &str, Of); 13] = [
+/// As `turnserver --prometheus` calls them; live, where coturn's totals come at a session's end.
+pub(crate) const COTURN: [(&str, &str, Of); 13] = [
     ("stun_binding_request", "Binding requests.", |c| c.binding_requests),
     ("stun_binding_response", "Binding requests that were answered.", |c| c.binding_responses),
     ("stun_binding_error", "Binding requests that were refused.", |c| c.binding_errors),
@@ -29,6 +30,12 @@ const GAUGES: [(&str, &str, GaugeOf); 2] = [
     ("turn_reservations", "Relay ports kept for somebody.", |g| g.reservations),
 ];
 
+/// `turn_total_allocations` by what carries the client, as coturn's `type` has it: neither DTLS nor SCTP is spoken.
+pub(crate) fn by_carrier(altogether: usize) -> [(&'static str, usize); 3] {
+    let [tcp, tls] = stream::allocations();
+    [("UDP", altogether.saturating_sub(tcp.1 + tls.1)), tcp, tls]
+}
+
 pub(crate) struct Exported {
     metrics: Metrics,
     coturns: Metrics,
@@ -46,7 +53,11 @@ impl Exported {
             self.coturns.counter(name, help).set(sum(&|one| of(&one.counters)));
         }
         let allocations = i64::from(server.allocations());
-        self.coturns.gauge_with("turn_total_allocations", "Allocations that run.", &[("type", "UDP")]).set(allocations);
+        for (carrier, value) in by_carrier(usize::try_from(allocations).unwrap_or_default()) {
+            let gauge =
+                self.coturns.gauge_with("turn_total_allocations", "Allocations that run.", &[("type", carrier)]);
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
         self.metrics.gauge("turn_allocations", "Allocations that run.").set(allocations);
         for (name, help, of) in GAUGES {
             let value = taken.iter().map(|one| of(&one.gauges)).sum::<usize>();

@@ -1,4 +1,5 @@
 //! Prometheus text under coturn's names.
+use crate::exported::{COTURN, by_carrier};
 use crate::server::read;
 use crate::traffic::Traffic;
 use crate::worker::SharedSnapshot;
@@ -40,26 +41,13 @@ fn page(snapshots: &[SharedSnapshot]) -> String {
     let sum = |of: fn(&Counters) -> u64| taken.iter().map(|one| of(&one.counters)).sum::<u64>();
     let gauge = |of: fn(&Gauges) -> usize| taken.iter().map(|one| of(&one.gauges)).sum::<usize>();
     let mut text = String::with_capacity(4_096);
-    let mut counter = |name: &str, value: u64| {
-        let _ = writeln!(text, "# TYPE {name} counter\n{name} {value}");
-    };
-    counter("stun_binding_request", sum(|c| c.binding_requests));
-    counter("stun_binding_response", sum(|c| c.binding_responses));
-    counter("stun_binding_error", sum(|c| c.binding_errors));
-    // Live, not at a session's end: what clients sent us, and what we sent them.
-    for (prefix, up, down) in [("turn_total_traffic", "rcv", "sent"), ("turn_total_traffic_peer", "sent", "rcv")] {
-        counter(&format!("{prefix}_{up}p"), sum(|c| c.up_packets));
-        counter(&format!("{prefix}_{up}b"), sum(|c| c.up_bytes));
-        counter(&format!("{prefix}_{down}p"), sum(|c| c.down_packets));
-        counter(&format!("{prefix}_{down}b"), sum(|c| c.down_bytes));
+    for (name, help, of) in COTURN {
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {}", sum(of));
     }
-    counter("turn_unauthenticated_401_sent", sum(|c| c.unauthorized_sent));
-    counter("turn_unauthenticated_401_ratelimited", sum(|c| c.refusals_throttled));
-    let _ = writeln!(
-        text,
-        "# TYPE turn_total_allocations gauge\nturn_total_allocations{{type=\"UDP\"}} {}",
-        gauge(|g| g.allocations)
-    );
+    let _ = writeln!(text, "# TYPE turn_total_allocations gauge");
+    for (carrier, value) in by_carrier(gauge(|g| g.allocations)) {
+        let _ = writeln!(text, "turn_total_allocations{{type=\"{carrier}\"}} {value}");
+    }
     for (name, value) in [("relays", gauge(|g| g.relays)), ("free_ports", free_ports(&taken))] {
         let _ = writeln!(text, "# TYPE offhook_turn_{name} gauge\noffhook_turn_{name} {value}");
     }

@@ -5,10 +5,11 @@ use crate::worker::Order;
 use offhook_turn_core::stream::{Framed, next_message};
 use offhook_turn_core::{ClientPath, Command, Via};
 use rustls::ServerConfig;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -36,9 +37,74 @@ const QUEUE: usize = 256;
 const CONNECTIONS_MAX: usize = 20_000;
 /// What a success response to Allocate begins with (RFC 8489 §5, RFC 8656 §17).
 const ALLOCATED: [u8; 2] = [0x01, 0x03];
+/// And one to Refresh.
+const REFRESHED: [u8; 2] = [0x01, 0x04];
+const LIFETIME: [u8; 2] = [0x00, 0x0D];
+const STUN_HEADER: usize = 20;
 
 /// Numbers connections once, over all threads.
 static NEXT: AtomicU32 = AtomicU32::new(1);
+
+/// What a connection is, in the words of coturn's `turn_total_allocations`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Carrier {
+    Tcp,
+    Tls,
+}
+
+/// Connections that hold an allocation, and until when, by their numbers. What an allocation is, the relaying threads
+/// know; whether TLS carries it, only this side does.
+static HELD: Mutex<BTreeMap<u32, (Carrier, Instant)>> = Mutex::new(BTreeMap::new());
+
+fn held() -> MutexGuard<'static, BTreeMap<u32, (Carrier, Instant)>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Allocations of clients that came by a connection, under coturn's names for what carries them.
+pub(crate) fn allocations() -> [(&'static str, usize); 2] {
+    let (held, now) = (held(), Instant::now());
+    let count = |carrier| held.values().filter(|(of, until)| *of == carrier && *until > now).count();
+    [("TCP", count(Carrier::Tcp)), ("TLS/TCP", count(Carrier::Tls))]
+}
+
+/// A connection's entry among [`HELD`], for as long as it lasts.
+struct Tenure {
+    number: u32,
+    carrier: Carrier,
+}
+
+impl Tenure {
+    /// Every success to Allocate and Refresh says how long the allocation lasts (RFC 8656 §7.2, §8.2).
+    fn hear(&self, answer: &[u8]) {
+        if !answer.starts_with(&ALLOCATED) && !answer.starts_with(&REFRESHED) {
+            return;
+        }
+        match lifetime(answer) {
+            Some(Duration::ZERO) => drop(held().remove(&self.number)),
+            Some(lasts) => drop(held().insert(self.number, (self.carrier, Instant::now() + lasts))),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Tenure {
+    fn drop(&mut self) {
+        held().remove(&self.number);
+    }
+}
+
+/// LIFETIME of a message of ours.
+fn lifetime(answer: &[u8]) -> Option<Duration> {
+    let mut rest = answer.get(STUN_HEADER..)?;
+    while let Some((&[t0, t1, l0, l1], value)) = rest.split_first_chunk() {
+        if [t0, t1] == LIFETIME {
+            let seconds = value.first_chunk().copied().map(u32::from_be_bytes)?;
+            return Some(Duration::from_secs(seconds.into()));
+        }
+        rest = value.get(usize::from(u16::from_be_bytes([l0, l1])).next_multiple_of(4)..)?;
+    }
+    None
+}
 
 pub(crate) struct Door {
     pub(crate) tls: Option<Arc<ServerConfig>>,
@@ -84,19 +150,11 @@ async fn serve(stream: TcpStream, client: SocketAddr, door: &Door, standing: &Pl
         (Some(tls), [TLS_HANDSHAKE]) => {
             let acceptor = TlsAcceptor::from(Arc::clone(tls));
             let stream = timeout_at(due, acceptor.accept(stream)).await??;
-            relay(stream, client, server, door, Packing::OneByOne, standing).await
+            relay(stream, client, server, door, Carrier::Tls, standing).await
         }
-        (_, [0..=3]) if !door.tls_only => relay(stream, client, server, door, Packing::Together, standing).await,
+        (_, [0..=3]) if !door.tls_only => relay(stream, client, server, door, Carrier::Tcp, standing).await,
         _ => Ok(()),
     }
-}
-
-/// Whether messages that wait together leave in one write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Packing {
-    Together,
-    /// A TLS record each: clients exist that take a record for a message (coturn's own among them).
-    OneByOne,
 }
 
 async fn relay<S: AsyncRead + AsyncWrite>(
@@ -104,7 +162,7 @@ async fn relay<S: AsyncRead + AsyncWrite>(
     client: SocketAddr,
     server: SocketAddr,
     door: &Door,
-    packing: Packing,
+    carrier: Carrier,
     standing: &Place,
 ) -> io::Result<()> {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -117,7 +175,7 @@ async fn relay<S: AsyncRead + AsyncWrite>(
     let (reader, writer) = tokio::io::split(stream);
     let outcome = tokio::select! {
         read = read_all(reader, path, worker, standing) => read,
-        written = write_all(writer, waiting, packing, standing) => written,
+        written = write_all(writer, waiting, Tenure { number, carrier }, standing) => written,
     };
     worker.tell_surely(Order::Command(Command::ClientClosed { path })).await;
     outcome
@@ -179,20 +237,21 @@ fn hand_over(pending: &[u8], path: ClientPath, worker: &Handle, is_first: &mut b
     }
 }
 
-/// Ends when the worker drops the queue.
+/// Ends when the worker drops the queue. Messages that wait together leave in one write, but for TLS: a record each, since
+/// clients exist that take a record for a message (coturn's own among them).
 async fn write_all(
     mut writer: impl AsyncWrite + Unpin,
     mut waiting: mpsc::Receiver<Vec<u8>>,
-    packing: Packing,
+    tenure: Tenure,
     standing: &Place,
 ) -> io::Result<()> {
     while let Some(mut bytes) = waiting.recv().await {
-        look_for_allocation(&bytes, standing);
-        while packing == Packing::Together
+        look_for_allocation(&bytes, &tenure, standing);
+        while tenure.carrier == Carrier::Tcp
             && bytes.len() < READ_BYTES
             && let Ok(more) = waiting.try_recv()
         {
-            look_for_allocation(&more, standing);
+            look_for_allocation(&more, &tenure, standing);
             bytes.extend_from_slice(&more);
         }
         timeout(STALLED, writer.write_all(&bytes)).await??;
@@ -201,7 +260,8 @@ async fn write_all(
     timeout(STALLED, writer.shutdown()).await?
 }
 
-fn look_for_allocation(answer: &[u8], standing: &Place) {
+fn look_for_allocation(answer: &[u8], tenure: &Tenure, standing: &Place) {
+    tenure.hear(answer);
     if !standing.is_known() && answer.starts_with(&ALLOCATED) {
         standing.make_known();
     }

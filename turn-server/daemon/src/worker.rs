@@ -364,6 +364,8 @@ impl Worker {
         let options =
             UdpOptions { receive_buffer_bytes: 0, send_buffer_bytes: 0, keep_errors: true, ..UdpOptions::default() };
         let Ok(socket) = UdpSocket::bind(local, options) else { return false };
+        // RFC 8656 §14: what does not ask for it may be cut into pieces; by itself the system forbids it to every packet.
+        let _ = socket.set_dont_fragment(false);
         if self.poller.add(&socket, key.to_bits() | RELAY).is_err() {
             return false;
         }

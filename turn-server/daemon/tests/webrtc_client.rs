@@ -1,8 +1,6 @@
 //! A TURN client that others wrote, `turn` of webrtc-rs, against the daemon: allocate, permission, channel, data both ways,
 //! refresh and release.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-#[allow(dead_code, reason = "it is the attacks' rig")]
-#[path = "attacks/rig.rs"]
 mod rig;
 
 use rig::{Daemon, eventually};
@@ -39,13 +37,13 @@ async fn within<T>(what: &str, task: impl Future<Output = T>) -> T {
 #[tokio::test]
 async fn a_session_carries_both_ways_lives_by_its_refreshes_and_ends_with_its_release() {
     // The allocation lasts two seconds, so that five take two refreshes at least.
-    let daemon = Daemon::start("max-allocate-lifetime=2\n");
-    let client = client(&daemon.address.to_string(), "alice", "sesame").await;
+    let daemon = Daemon::open("max-allocate-lifetime=2\n");
+    let client = client(&daemon.at().to_string(), "alice", "sesame").await;
     let mapped = within("Binding", client.send_binding_request()).await.unwrap();
     assert!(mapped.ip().is_loopback());
     let relay = within("Allocate", client.allocate()).await.unwrap();
     let relayed = relay.local_addr().unwrap();
-    assert_ne!(relayed.port(), daemon.address.port());
+    assert_ne!(relayed.port(), daemon.at().port());
     let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = peer.local_addr().unwrap();
     let mut buffer = [0; 2_048];
@@ -64,16 +62,16 @@ async fn a_session_carries_both_ways_lives_by_its_refreshes_and_ends_with_its_re
     }
     assert!(carried > 100, "{carried}");
     assert!(eventually(Duration::from_secs(3), || daemon.metric("turn_total_traffic_rcvp ") == carried));
-    assert!(eventually(Duration::from_secs(3), || daemon.metric("turn_total_allocations{type=\"UDP\"} ") == 1));
+    assert!(eventually(Duration::from_secs(3), || daemon.allocations("UDP") == 1));
     within("release", relay.close()).await.unwrap();
     client.close().await.unwrap();
-    assert!(eventually(Duration::from_secs(3), || daemon.metric("turn_total_allocations{type=\"UDP\"} ") == 0));
+    assert!(eventually(Duration::from_secs(3), || daemon.allocations("UDP") == 0));
 }
 
 #[tokio::test]
 async fn a_wrong_password_is_told_and_a_forbidden_peer_is_not_reached() {
-    let daemon = Daemon::start("denied-peer-ip=127.0.0.9\n");
-    let server = daemon.address.to_string();
+    let daemon = Daemon::open("denied-peer-ip=127.0.0.9\n");
+    let server = daemon.at().to_string();
     let refused = within("Allocate", client(&server, "alice", "guess").await.allocate()).await.map(drop).unwrap_err();
     assert!(refused.to_string().contains("401"), "{refused}");
     let client = client(&server, "alice", "sesame").await;

@@ -101,15 +101,16 @@ fn call(client: &TurnClient, peer: &UdpSocket, until: Instant) -> u64 {
 fn strangers_leave_no_memory_sockets_or_long_log_and_a_call_loses_nothing() {
     let seconds = offhook_testkit::length(4, 120);
     // As with a listener whose buffer is full: what the kernel drops before the server sees it is nobody's fault here.
-    let daemon = Daemon::start("");
+    let daemon = Daemon::open("");
     let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
     peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    let mut client = TurnClient::log_in(daemon.address, "alice", "sesame").unwrap();
+    let mut client = TurnClient::log_in(daemon.at(), "alice", "sesame").unwrap();
     client.allocate().unwrap();
     client.bind(0x4000, peer.local_addr().unwrap()).unwrap();
+    let server = daemon.at();
     let (end, sent) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
-        let flooding = scope.spawn(|| flood(daemon.address, 1, &end, &sent));
+        let flooding = scope.spawn(|| flood(server, 1, &end, &sent));
         // Warm: tables and buffers have the size that they need.
         call(&client, &peer, Instant::now() + Duration::from_secs(1));
         daemon.lines();
@@ -127,7 +128,7 @@ fn strangers_leave_no_memory_sockets_or_long_log_and_a_call_loses_nothing() {
         let causes = 3 * std::thread::available_parallelism().unwrap().get() as u64;
         assert!((lines.len() as u64) < causes * (seconds + 2 + 5), "{lines:#?}");
     });
-    assert!(eventually(Duration::from_secs(5), || daemon.metric("turn_total_allocations{type=\"UDP\"} ") == 1));
+    assert!(eventually(Duration::from_secs(5), || daemon.allocations("UDP") == 1));
     assert!(daemon.metric("offhook_turn_bad_credentials_total ") > 0);
     assert!(daemon.metric("offhook_turn_stale_nonces_total ") > 0);
 }

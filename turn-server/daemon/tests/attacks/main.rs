@@ -3,6 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod drain;
 mod flood;
+#[path = "../rig/net.rs"]
+mod net;
+mod network;
 mod ports;
+#[path = "../rig/mod.rs"]
 mod rig;
 mod streams;

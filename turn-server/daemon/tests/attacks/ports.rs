@@ -7,11 +7,11 @@ use std::time::Duration;
 
 #[test]
 fn an_exhausted_range_is_508_and_the_others_go_on() {
-    let daemon = Daemon::start("min-port=47000\nmax-port=47049\n");
+    let daemon = Daemon::open("min-port=47000\nmax-port=47049\n");
     let mut clients = Vec::new();
     let mut ports = HashSet::new();
     let refused = loop {
-        let mut client = TurnClient::log_in(daemon.address, "alice", "sesame").unwrap();
+        let mut client = TurnClient::log_in(daemon.at(), "alice", "sesame").unwrap();
         match client.allocate() {
             Ok(relayed) => ports.insert(relayed.port()),
             Err(refused) => break refused,
@@ -33,7 +33,7 @@ fn an_exhausted_range_is_508_and_the_others_go_on() {
     }
     // One goes, one comes.
     clients.pop().unwrap().refresh(0).unwrap();
-    let mut newcomer = TurnClient::log_in(daemon.address, "alice", "sesame").unwrap();
+    let mut newcomer = TurnClient::log_in(daemon.at(), "alice", "sesame").unwrap();
     newcomer.allocate().unwrap();
     newcomer.refresh(0).unwrap();
     clients.iter_mut().for_each(|client| client.refresh(0).unwrap());
@@ -45,20 +45,19 @@ fn free_ports(daemon: &Daemon) -> u64 {
     daemon.metric("offhook_turn_free_ports ")
 }
 
-/// Waves before memory is measured.
-const WARM: usize = 3;
+/// All of them live at once.
+const WAVE: usize = 10_000;
 
-/// In waves: all of one live at once.
 #[test]
-fn thousands_of_allocations_come_and_go_and_leave_memory_sockets_and_ports_as_they_were() {
-    let wave = offhook_testkit::length(500, 10_000);
-    let waves = offhook_testkit::length(5, 8);
+fn ten_thousand_allocations_come_and_go_and_leave_memory_sockets_and_ports_as_they_were() {
+    // Before memory is measured, and altogether.
+    let (warm, waves) = (offhook_testkit::length(2, 3), offhook_testkit::length(3, 8));
     raise_limit();
-    let daemon = Daemon::start("unauthorized-ratelimit=off\nmin-port=20000\nmax-port=32700\n");
+    let daemon = Daemon::open("unauthorized-ratelimit=off\nmin-port=20000\nmax-port=32700\n");
     let run = || {
-        let mut clients: Vec<TurnClient> = (0..wave)
+        let mut clients: Vec<TurnClient> = (0..WAVE)
             .map(|_| {
-                let mut client = TurnClient::log_in(daemon.address, "alice", "sesame").unwrap();
+                let mut client = TurnClient::log_in(daemon.at(), "alice", "sesame").unwrap();
                 client.allocate().unwrap();
                 client.bind(0x4000, "127.0.0.1:9".parse().unwrap()).unwrap();
                 client
@@ -70,9 +69,9 @@ fn thousands_of_allocations_come_and_go_and_leave_memory_sockets_and_ports_as_th
     };
     let idle = daemon.descriptors();
     // What the first waves leave is buffers that the next ones use again.
-    let before = (0..WARM).map(|_| (run(), daemon.resident_kib()).1).max().unwrap_or_default();
-    for _ in WARM..waves {
-        assert!(run() >= wave);
+    let before = (0..warm).map(|_| (run(), daemon.resident_kib()).1).max().unwrap_or_default();
+    for _ in warm..waves {
+        assert!(run() >= WAVE);
     }
     assert!(eventually(Duration::from_secs(5), || daemon.metric("offhook_turn_relays ") == 0));
     assert!(
@@ -82,9 +81,10 @@ fn thousands_of_allocations_come_and_go_and_leave_memory_sockets_and_ports_as_th
     );
     assert!(eventually(Duration::from_secs(5), || free_ports(&daemon) == 12_701));
     let grown = daemon.resident_kib().saturating_sub(before);
-    assert!(grown < 1_024, "{grown} KiB more than after {WARM} times {wave}");
+    // A fifth of a KiB for each would be seen.
+    assert!(grown < 2_048, "{grown} KiB more than after {warm} times {WAVE}");
     let created = || daemon.metric("offhook_turn_allocations_created_total ");
-    assert!(eventually(Duration::from_secs(5), || created() == (wave * waves) as u64), "{}", created());
+    assert!(eventually(Duration::from_secs(5), || created() == (WAVE * waves) as u64), "{}", created());
 }
 
 /// As the daemon does for itself.

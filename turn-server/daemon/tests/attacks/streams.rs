@@ -69,9 +69,9 @@ fn exchange(stream: &mut TcpStream, request: &[u8]) -> Vec<u8> {
 
 #[test]
 fn whoever_takes_his_time_is_closed_in_time_and_is_told_nothing() {
-    let daemon = Daemon::start("");
+    let daemon = Daemon::open("");
     let idle = daemon.descriptors();
-    let server = daemon.address;
+    let server = daemon.at();
     let mut session = allocated(server);
     // What each begins with, and what it goes on with, a byte each half second.
     let mut long_message = binding();
@@ -120,7 +120,7 @@ fn whoever_takes_his_time_is_closed_in_time_and_is_told_nothing() {
 
 #[test]
 fn other_protocols_and_torn_frames_are_closed_without_an_echo() {
-    let daemon = Daemon::start("");
+    let daemon = Daemon::open("");
     let mut odd_length = binding();
     odd_length[3] = 3;
     let mut no_cookie = binding();
@@ -141,14 +141,14 @@ fn other_protocols_and_torn_frames_are_closed_without_an_echo() {
         ("noise later", after(&[0xFF; 40]), 32),
     ];
     for (what, bytes, expected) in wrong {
-        let mut stream = TcpStream::connect(daemon.address).unwrap();
+        let mut stream = TcpStream::connect(daemon.at()).unwrap();
         stream.write_all(&bytes).unwrap();
         let (said, _) = ending(&mut stream, Duration::from_secs(5)).unwrap_or_else(|| panic!("{what}: still open"));
         // The connection may be torn down before the answer to what came first has left.
         assert!(said.len() == expected || said.is_empty(), "{what}: {said:02x?}");
     }
     // The longest frame that can be, to a channel that nobody bound: dropped, and the connection goes on.
-    let mut stream = TcpStream::connect(daemon.address).unwrap();
+    let mut stream = TcpStream::connect(daemon.at()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     exchange(&mut stream, &binding());
     let mut longest = vec![0; 4 + 65_536];
@@ -161,18 +161,18 @@ fn other_protocols_and_torn_frames_are_closed_without_an_echo() {
 
 #[test]
 fn one_address_cannot_take_all_the_connections() {
-    let daemon = Daemon::start("");
+    let daemon = Daemon::open("");
     let idle = daemon.descriptors();
     let from = |ip: Ipv4Addr| {
         let socket = socket2(ip);
-        socket.connect(&daemon.address.into()).unwrap();
+        socket.connect(&daemon.at().into()).unwrap();
         TcpStream::from(socket)
     };
     let crowd: Vec<TcpStream> = (0..700).map(|_| from(Ipv4Addr::new(127, 0, 0, 5))).collect();
     assert!(eventually(Duration::from_secs(5), || daemon.descriptors() <= idle + 256 + 2), "{}", daemon.descriptors());
     // Somebody else is served, and so are many who log in behind one address.
-    let sessions: Vec<TcpStream> = (0..300).map(|_| allocated(daemon.address)).collect();
-    let allocations = || daemon.metric("turn_total_allocations{type=\"UDP\"} ");
+    let sessions: Vec<TcpStream> = (0..300).map(|_| allocated(daemon.at())).collect();
+    let allocations = || daemon.allocations("TCP");
     assert!(eventually(Duration::from_secs(5), || allocations() == 300));
     drop(crowd);
     assert!(eventually(Duration::from_secs(5), || daemon.descriptors() <= idle + 2 * sessions.len() + 2));
@@ -199,17 +199,17 @@ fn a_stream_that_floods_does_not_keep_datagrams_waiting() {
     use std::net::UdpSocket;
     use std::sync::atomic::{AtomicBool, Ordering};
     // One thread, so that both meet there.
-    let daemon = Daemon::start("relay-threads=1\n");
+    let daemon = Daemon::open("relay-threads=1\n");
     let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
     peer.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
-    let mut client = TurnClient::log_in(daemon.address, "alice", "sesame").unwrap();
+    let mut client = TurnClient::log_in(daemon.at(), "alice", "sesame").unwrap();
     client.allocate().unwrap();
     client.bind(0x4000, peer.local_addr().unwrap()).unwrap();
-    let end = AtomicBool::new(false);
+    let (server, end) = (daemon.at(), AtomicBool::new(false));
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                let mut stream = TcpStream::connect(daemon.address).unwrap();
+                let mut stream = TcpStream::connect(server).unwrap();
                 stream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
                 let many = binding().repeat(3_000);
                 let mut sink = stream.try_clone().unwrap();

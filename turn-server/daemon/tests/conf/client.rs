@@ -1,7 +1,12 @@
 //! A TURN client that asks one thing at a time and looks at each answer's code and attributes.
 use offhook_wire_stun::{AttributeType, Class, Message, MessageBuilder, Method, TransactionId, credentials};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const UDP: u8 = 17;
@@ -12,6 +17,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 enum Carrier {
     Udp(UdpSocket),
     Tcp(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
 pub struct Client {
@@ -68,6 +74,32 @@ impl Client {
         Self::over(Carrier::Tcp(TcpStream::connect(server).unwrap()), user, password)
     }
 
+    /// With these protocols to choose from (RFC 7301). The certificate is its own authority.
+    pub fn tls(server: SocketAddr, chain: &Path, protocols: &[&str]) -> Result<Self, rustls::Error> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(chain).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        let mut connection = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap())?;
+        let mut stream = TcpStream::connect(server).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        while connection.is_handshaking() {
+            connection.complete_io(&mut stream).map_err(|error| match error.downcast::<rustls::Error>() {
+                Ok(error) => error,
+                Err(error) => rustls::Error::General(error.to_string()),
+            })?;
+        }
+        Ok(Self::over(Carrier::Tls(Box::new(StreamOwned::new(connection, stream))), "alice", "sesame"))
+    }
+
+    /// What both sides agreed to speak over TLS.
+    pub fn protocol(&self) -> Option<&str> {
+        let Carrier::Tls(stream) = &self.carrier else { return None };
+        stream.conn.alpn_protocol().map(|protocol| std::str::from_utf8(protocol).unwrap())
+    }
+
     fn over(carrier: Carrier, user: &str, password: &str) -> Self {
         let (user, password) = (user.to_owned(), password.to_owned());
         let client = Self { carrier, user, password, realm: String::new(), nonce: String::new(), count: 0 };
@@ -79,6 +111,7 @@ impl Client {
         match &self.carrier {
             Carrier::Udp(socket) => socket.set_read_timeout(Some(patience)).unwrap(),
             Carrier::Tcp(stream) => stream.set_read_timeout(Some(patience)).unwrap(),
+            Carrier::Tls(stream) => stream.sock.set_read_timeout(Some(patience)).unwrap(),
         }
     }
 
@@ -168,6 +201,7 @@ impl Client {
             Carrier::Udp(socket) => drop(socket.send(bytes).unwrap()),
             // A server that closed says so when it is read from.
             Carrier::Tcp(stream) => drop(stream.write_all(bytes)),
+            Carrier::Tls(stream) => drop(stream.write_all(bytes).and_then(|()| stream.flush())),
         }
     }
 
@@ -185,13 +219,16 @@ impl Client {
                     }
                 }
             }
-            Carrier::Tcp(stream) => {
-                let mut header = [0; 20];
-                stream.read_exact(&mut header).ok()?;
-                let mut body = vec![0; usize::from(u16::from_be_bytes([header[2], header[3]]))];
-                stream.read_exact(&mut body).ok()?;
-                Some([&header[..], &body].concat())
-            }
+            Carrier::Tcp(stream) => message_of(stream),
+            Carrier::Tls(stream) => message_of(stream),
         }
     }
+}
+
+fn message_of(stream: &mut impl Read) -> Option<Vec<u8>> {
+    let mut header = [0; 20];
+    stream.read_exact(&mut header).ok()?;
+    let mut body = vec![0; usize::from(u16::from_be_bytes([header[2], header[3]]))];
+    stream.read_exact(&mut body).ok()?;
+    Some([&header[..], &body].concat())
 }

@@ -1,6 +1,6 @@
 //! Who is let in, and what answers carry.
 use crate::client::Client;
-use crate::daemon::{ALICE, Daemon, Place, until};
+use crate::rig::{ALICE, Daemon, Place, until};
 use offhook_wire_stun::{AttributeType, credentials};
 
 fn code(daemon: &Daemon, user: &str, password: &str) -> u16 {

@@ -1,14 +1,14 @@
 //! `userdb`, `db`, `psql-userdb` and `sql-userdb`: coturn's tables, written by coturn's own tool where it is SQLite.
 use crate::client::Client;
-use crate::daemon::{Daemon, Place, until};
 use crate::postgres::Postgres;
+use crate::rig::{Daemon, Place, until};
 use offhook_wire_stun::credentials;
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// As coturn makes them, for PostgreSQL.
-const SCHEMA: &str = "
+pub const SCHEMA: &str = "
     CREATE TABLE turnusers_lt (realm varchar(127) DEFAULT '', name varchar(512), hmackey char(128), PRIMARY KEY (realm, name));
     CREATE TABLE turn_secret (realm varchar(127) DEFAULT '', value varchar(256), PRIMARY KEY (realm, value));
     CREATE TABLE allowed_peer_ip (realm varchar(127) DEFAULT '', ip_range varchar(256), PRIMARY KEY (realm, ip_range));

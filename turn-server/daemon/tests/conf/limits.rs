@@ -1,6 +1,6 @@
 //! How much and how long.
 use crate::client::{Client, PATIENCE};
-use crate::daemon::{ALICE, Daemon, until};
+use crate::rig::{ALICE, Daemon, until};
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
@@ -129,7 +129,7 @@ fn either_half_of_the_server_can_be_left_out() {
 
 #[test]
 fn ports_are_taken_from_the_range_until_there_is_none() {
-    let first = (0..).map(|_| crate::daemon::free_port() & !1).find(|port| *port > 1_024).unwrap();
+    let first = (0..).map(|_| crate::rig::free_port() & !1).find(|port| *port > 1_024).unwrap();
     let daemon = Daemon::start(&format!("{PAIR}min-port={first}\nmax-port={}\n", first + 1));
     let mut clients = ["alice", "bob", "alice"].map(|user| client(&daemon, user));
     let answers = clients.each_mut().map(|client| client.allocate());

@@ -1,6 +1,6 @@
 //! `log-file`, `simple-log`, `no-stdout-log`, `syslog`, `verbose` and `Verbose`, and logrotate's way of doing things.
 use crate::client::Client;
-use crate::daemon::{ALICE, Daemon, Place, until};
+use crate::rig::{ALICE, Daemon, Place, until};
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};

@@ -4,15 +4,19 @@
 
 mod client;
 mod credentials;
-mod daemon;
 mod database;
+mod files;
 mod limits;
 mod logs;
+#[path = "../rig/net.rs"]
+mod net;
 mod options;
 mod peers;
 #[path = "../../../../call-control/daemon/tests/storage/postgres.rs"]
 mod postgres;
 mod process;
 mod reload;
+#[path = "../rig/mod.rs"]
+mod rig;
 mod sockets;
 mod tls;

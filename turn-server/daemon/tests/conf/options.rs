@@ -153,6 +153,15 @@ static FILES: [(&str, &str); 12] = [
     file!("yunohost"),
 ];
 
+/// What stands in the file of this name.
+pub fn file_of(name: &str) -> &'static str {
+    FILES.iter().find(|(file, _)| *file == name).map(|(_, text)| *text).unwrap()
+}
+
+pub fn names() -> impl Iterator<Item = &'static str> {
+    FILES.iter().map(|(name, _)| *name)
+}
+
 /// Where a line counts: in its file; or once what implies it there is gone, as a secret implies `use-auth-secret`, and
 /// that a user `lt-cred-mech`.
 static SETTINGS: [(&[&str], &str); 3] =
@@ -193,8 +202,14 @@ fn every_option_that_acts_changes_the_plan_and_has_its_test() {
         let Some(line) = line else { continue };
         // server-name counts only where there is no realm.
         let base = if *option == "server-name" { BASE.replace("realm=example.org\n", "") } else { BASE.to_owned() };
-        assert_ne!(plan_of(&base), plan_of(&format!("{base}{line}\n")), "{line} changes nothing");
+        assert!(counts(&format!("{base}{line}\n"), line, ""), "{line} changes nothing");
     }
+}
+
+/// Whether the text means something else with `other` in the place of `line`.
+fn counts(text: &str, line: &str, other: &str) -> bool {
+    let text = format!("\n{text}");
+    plan_of(&text) != plan_of(&text.replacen(&format!("\n{line}\n"), &format!("\n{other}\n"), 1))
 }
 
 #[test]
@@ -215,13 +230,10 @@ fn no_option_in_the_twelve_files_is_idle_without_being_named() {
             assert!(is_named != effect.is_some(), "{name}: {option} neither acts nor is named, or both");
             let Some(Effect { line: Some(other), .. }) = effect else { continue };
             let changes = |(dropped, added): &(&[&str], &str)| {
-                let with = |instead: &str| {
-                    let lines = text.lines().enumerate().map(|(n, line)| if n == at { instead } else { line });
-                    let kept = lines.filter(|line| !dropped.iter().any(|option| line.trim_start().starts_with(option)));
-                    plan_of(&(kept.collect::<Vec<_>>().join("\n") + added))
-                };
-                let whole = with(line);
-                with("") != whole || with(other) != whole
+                let is_kept = |line: &&str| !dropped.iter().any(|option| line.trim_start().starts_with(option));
+                let kept: String = text.lines().filter(is_kept).map(|line| format!("{line}\n")).collect();
+                let text = format!("{kept}{added}");
+                counts(&text, line, "") || counts(&text, line, other)
             };
             assert!(SETTINGS.iter().any(changes), "{name}: {line} changes nothing");
         }
@@ -235,11 +247,11 @@ fn is_option(line: &str) -> bool {
 /// Each once, in the words that the log has at start.
 #[test]
 fn what_does_nothing_is_named_at_start() {
-    let daemon = crate::daemon::Place::new();
+    let daemon = crate::rig::Place::new();
     let idle = "oauth\nno-cli\ncli-password=x\nweb-admin\nredis-userdb=ip=x\nredis-statsdb=ip=x\nsecure-stun\nmobility\n\
                 dh-file=/x\nrfc5780\nno-rfc5780\nresponse-origin-only-with-rfc5780\nno-loopback-peers\nno-tlsv1\nne=1\n";
     let output = {
-        daemon.write(&format!("{}{idle}zrest\n", crate::daemon::ALICE));
+        daemon.write(&format!("{}{idle}zrest\n", crate::rig::ALICE));
         daemon.command().arg("--check-config").output().unwrap()
     };
     let said = String::from_utf8_lossy(&output.stdout);

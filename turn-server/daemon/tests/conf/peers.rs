@@ -1,6 +1,6 @@
 //! Whom a client may reach, and by what.
 use crate::client::{Client, TCP};
-use crate::daemon::{ALICE, Daemon};
+use crate::rig::{ALICE, Daemon};
 use offhook_wire_stun::{AddressFamily, Method};
 use std::net::{SocketAddr, UdpSocket};
 
@@ -73,7 +73,7 @@ fn relays_by_udp_can_be_refused_and_by_tcp_are() {
 #[test]
 fn the_family_of_a_relay_is_the_files_choice() {
     let is_v6 = |options: &str, from: &str| {
-        let port = crate::daemon::free_port();
+        let port = crate::rig::free_port();
         let daemon = Daemon::start(&format!(
             "{ALICE}listening-ip=127.0.0.1\nlistening-ip=::1\nrelay-ip=127.0.0.1\nrelay-ip=::1\naux-server=[::1]:{port}\n{options}"
         ));

@@ -1,6 +1,6 @@
 //! `pidfile`, `proc-user`, `proc-group`, `relay-threads` and systemd's word.
 use crate::client::Client;
-use crate::daemon::{ALICE, Daemon, Place, until};
+use crate::rig::{ALICE, Daemon, Place, until};
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;

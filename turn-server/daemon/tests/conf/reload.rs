@@ -1,6 +1,6 @@
 //! SIGHUP: everything that can change does, and what cannot is named.
 use crate::client::Client;
-use crate::daemon::{ALICE, Daemon, free_port};
+use crate::rig::{ALICE, Daemon, free_port};
 
 #[test]
 fn users_ranges_quotas_and_lifetimes_change_while_it_runs() {

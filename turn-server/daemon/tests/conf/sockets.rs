@@ -1,6 +1,6 @@
 //! Where clients are heard, and from where is relayed.
 use crate::client::{Client, PATIENCE};
-use crate::daemon::{ALICE, Daemon, Place, free_port, page};
+use crate::rig::{ALICE, Daemon, Place, free_port, page};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
 use std::time::Duration;

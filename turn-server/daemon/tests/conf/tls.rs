@@ -1,5 +1,7 @@
 //! `cert`, `pkey`, `pkey-pwd` and `cipher-list`, as OpenSSL's client sees them.
-use crate::daemon::{ALICE, Daemon, Place};
+use crate::client::Client;
+use crate::rig::{ALICE, Daemon, Place, until};
+use offhook_wire_stun::Method;
 use std::fs;
 use std::process::{Command, Stdio};
 
@@ -106,4 +108,47 @@ fn ciphers_that_are_not_spoken_are_named_once() {
     daemon.wait_for("leaves no suite of TLS 1.2");
     assert_eq!(handshake(daemon.place.port, &["-tls1_2"]), None);
     assert!(handshake(daemon.place.port, &["-tls1_3"]).is_some());
+}
+
+/// RFC 7443 §3 names the protocol; RFC 7301 §3.2: who offers none is served, who offers others only is told so and closed.
+#[test]
+fn the_protocol_is_stun_turn_for_who_offers_it_and_others_alone_are_refused() {
+    let daemon = start("");
+    let chain = daemon.place.path("cert.pem");
+    for (offered, agreed) in
+        [(&["stun.turn"][..], Some("stun.turn")), (&["h2", "stun.turn", "http/1.1"], Some("stun.turn")), (&[], None)]
+    {
+        let mut alice = Client::tls(daemon.at(), &chain, offered).unwrap();
+        assert_eq!((alice.allocate().code(), alice.protocol()), (0, agreed), "{offered:?}");
+    }
+    let refused = Client::tls(daemon.at(), &chain, &["h2", "http/1.1"]).err();
+    let alert = rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol);
+    assert_eq!(refused, Some(alert));
+}
+
+/// coturn's `type` is what carries the client.
+#[test]
+fn running_allocations_are_counted_by_what_carries_them() {
+    let daemon = Daemon::open("max-allocate-lifetime=5\n");
+    let count = |daemon: &Daemon| ["UDP", "TCP", "TLS/TCP"].map(|carrier| daemon.allocations(carrier));
+    let over_tls = || Client::tls(daemon.at(), &daemon.place.path("cert.pem"), &[]).unwrap();
+    let mut clients = [
+        Client::udp(daemon.at(), "alice", "sesame"),
+        Client::tcp(daemon.at(), "alice", "sesame"),
+        Client::tcp(daemon.at(), "alice", "sesame"),
+        over_tls(),
+        over_tls(),
+        over_tls(),
+    ];
+    clients.iter_mut().for_each(|client| assert_eq!(client.allocate().code(), 0));
+    until("one, two and three run", || count(&daemon) == [1, 2, 3]);
+    clients[1].ask_logged_in(Method::REFRESH, |builder| {
+        builder.lifetime_s(0);
+    });
+    until("one was given back", || count(&daemon) == [1, 1, 3]);
+    let [_udp, _tcp, _other, left, ..] = clients;
+    drop(left);
+    until("one was left", || count(&daemon)[2] <= 2);
+    // The others' time runs out while their connections stay.
+    until("they are over", || count(&daemon) == [0, 0, 0]);
 }

@@ -1,4 +1,5 @@
-//! The daemon as a process of its own, started from a file.
+//! The daemon as a process of its own, started from a file, and how to look at it from outside.
+#![allow(dead_code, reason = "no test needs all of it")]
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -6,8 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
+
+/// What a process may take to do something in its own time, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A port that nobody has now, by UDP and TCP, and that this process has not given out.
 pub fn free_port() -> u16 {
@@ -23,10 +27,21 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// A folder that others may enter, with a certificate in it.
+/// A folder that others may enter, with a certificate in it, and two ports.
 pub struct Place {
     pub folder: TempDir,
     pub port: u16,
+    /// Where metrics are served, for files that want any.
+    pub metrics: u16,
+    /// Kept, so that no client of these tests comes from the number of a socket of the server: it would be taken for it.
+    _held: UdpSocket,
+}
+
+/// Writes a certificate of its own and its key.
+pub fn certify(chain: &Path, key: &Path) {
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    fs::write(chain, certified.cert.pem()).unwrap();
+    fs::write(key, certified.signing_key.serialize_pem()).unwrap();
 }
 
 impl Place {
@@ -34,10 +49,10 @@ impl Place {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        fs::write(folder.path().join("cert.pem"), certified.cert.pem()).unwrap();
-        fs::write(folder.path().join("key.pem"), certified.signing_key.serialize_pem()).unwrap();
-        Self { folder, port: free_port() }
+        certify(&folder.path().join("cert.pem"), &folder.path().join("key.pem"));
+        let metrics = free_port();
+        let held = UdpSocket::bind(("127.0.0.1", metrics)).unwrap();
+        Self { folder, port: free_port(), metrics, _held: held }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -48,9 +63,9 @@ impl Place {
         self.path(name).display().to_string()
     }
 
-    /// One listener, one relay address and one user, unless `options` say more.
+    /// One listener, one relay address and one thread, unless `options` say more.
     pub fn write(&self, options: &str) {
-        let port = self.port;
+        let (port, metrics) = (self.port, self.metrics);
         let more = |name: &str, line: &str| {
             let is_there = options.lines().any(|option| option.starts_with(name));
             if is_there { String::new() } else { line.to_owned() }
@@ -64,6 +79,11 @@ impl Place {
             more("userdb=", "userdb=/dev/null\n"),
             more("log-file=", "log-file=stdout\n"),
             more("relay-threads=", "relay-threads=1\n"),
+            if options.lines().any(|option| option == "prometheus") {
+                more("prometheus-port=", &format!("prometheus-port={metrics}\n"))
+            } else {
+                String::new()
+            },
             options.to_owned(),
         ];
         fs::write(self.path("turnserver.conf"), text.concat()).unwrap();
@@ -98,7 +118,7 @@ impl Place {
 pub struct Daemon {
     pub place: Place,
     pub child: Child,
-    lines: Receiver<String>,
+    lines: Mutex<Receiver<String>>,
 }
 
 pub const ALICE: &str = "lt-cred-mech\nuser=alice:sesame\n";
@@ -108,7 +128,25 @@ impl Daemon {
         Place::new().start(options)
     }
 
-    pub fn spawn(place: Place, mut command: Command) -> Self {
+    /// For Alice, with peers on this machine, TLS, metrics, and a thread for each processor.
+    pub fn open(options: &str) -> Self {
+        let base = "allow-loopback-peers\ncert=cert.pem\npkey=key.pem\nprometheus\nrelay-threads=0\n";
+        Self::start(&format!("{ALICE}{base}{options}"))
+    }
+
+    pub fn spawn(place: Place, command: Command) -> Self {
+        let daemon = Self::spawn_silent(place, command);
+        if daemon.config().contains("no-stdout-log") {
+            // It says nothing; that it answers must do.
+            until("the listener is bound", || TcpStream::connect(daemon.at()).is_ok());
+        } else {
+            daemon.wait_for("listening");
+        }
+        daemon
+    }
+
+    /// Waits for nothing.
+    pub fn spawn_silent(place: Place, mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (tell, lines) = channel();
         let streams: [Box<dyn Read + Send>; 2] =
@@ -123,14 +161,7 @@ impl Daemon {
                 }
             });
         }
-        let daemon = Self { place, child, lines };
-        if daemon.config().contains("no-stdout-log") {
-            // It says nothing; that it answers must do.
-            daemon.wait_until_bound();
-        } else {
-            daemon.wait_for("listening");
-        }
-        daemon
+        Self { place, child, lines: Mutex::new(lines) }
     }
 
     /// With mounts of its own, made by a line of shell. Needs root.
@@ -145,10 +176,6 @@ impl Daemon {
         fs::read_to_string(self.place.path("turnserver.conf")).unwrap()
     }
 
-    fn wait_until_bound(&self) {
-        until("the listener is bound", || TcpStream::connect(self.at()).is_ok());
-    }
-
     pub fn at(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.place.port))
     }
@@ -157,7 +184,7 @@ impl Daemon {
     pub fn wait_for(&self, words: &str) -> String {
         let mut seen = Vec::new();
         loop {
-            let Ok(line) = self.lines.recv_timeout(Duration::from_secs(20)) else {
+            let Ok(line) = self.lines.lock().unwrap().recv_timeout(PATIENCE) else {
                 panic!("no line with {words:?} among\n{}", seen.join("\n"))
             };
             if line.contains(words) {
@@ -167,9 +194,9 @@ impl Daemon {
         }
     }
 
-    /// All lines that came so far.
+    /// The lines since the last look.
     pub fn lines(&self) -> Vec<String> {
-        self.lines.try_iter().collect()
+        self.lines.lock().unwrap().try_iter().collect()
     }
 
     pub fn signal(&self, name: &str) {
@@ -188,8 +215,37 @@ impl Daemon {
         assert!(self.child.wait().unwrap().success());
     }
 
+    pub fn ended_within(&mut self, time: Duration) -> bool {
+        eventually(time, || self.child.try_wait().unwrap().is_some())
+    }
+
     pub fn proc_file(&self, name: &str) -> String {
         fs::read_to_string(Path::new("/proc").join(self.child.id().to_string()).join(name)).unwrap()
+    }
+
+    pub fn resident_kib(&self) -> u64 {
+        let status = self.proc_file("status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    pub fn page(&self) -> String {
+        page(SocketAddr::from(([127, 0, 0, 1], self.place.metrics)), "/metrics")
+    }
+
+    pub fn metric(&self, name: &str) -> u64 {
+        let page = self.page();
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        value.unwrap_or_else(|| panic!("no {name} in {page}"))
+    }
+
+    /// coturn's gauge for one kind of carrier.
+    pub fn allocations(&self, carrier: &str) -> u64 {
+        self.metric(&format!("turn_total_allocations{{type=\"{carrier}\"}} "))
     }
 }
 
@@ -210,10 +266,19 @@ pub fn page(at: SocketAddr, path: &str) -> String {
 }
 
 /// Asks again and again, for something that another process does in its own time.
-pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = std::time::Instant::now() + Duration::from_secs(20);
-    while !is_so() {
-        assert!(std::time::Instant::now() < deadline, "never: {what}");
-        std::thread::sleep(Duration::from_millis(20));
+pub fn eventually(time: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + time;
+    loop {
+        if is_so() {
+            return true;
+        }
+        if Instant::now() > end {
+            return false;
+        }
+        std::thread::park_timeout(Duration::from_millis(20));
     }
+}
+
+pub fn until(what: &str, is_so: impl FnMut() -> bool) {
+    assert!(eventually(PATIENCE, is_so), "never: {what}");
 }
