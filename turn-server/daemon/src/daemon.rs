@@ -1,6 +1,7 @@
 //! The TURN server as one of the stack's daemons: announced on the bus, told there whom to revoke, relaying to the SFUs
 //! that it hears of. It relays without the bus, too (DESIGN.md §2).
 use crate::bus::{Desk, Revoked, answer};
+use crate::database::{Kept, Poke};
 use crate::exported::Exported;
 use crate::log;
 use crate::native::{Live, TurnConfig, keep_secret};
@@ -8,16 +9,20 @@ use crate::server::Server;
 use offhook_bus::{Bus, Target, wall_now};
 use offhook_contract::{DaemonKind, NodeRow, NodeState, Secret};
 use offhook_link::TapForm;
+use offhook_runtime::config::TurnCertificate;
 use offhook_runtime::{ConfigError, ConfigFile, Daemon, Deps, Lifecycle, RunError, StartError};
 use offhook_turn_core::{Output, Users};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How soon a certificate is presented that call-control has fetched.
+const FETCH_EVERY: Duration = Duration::from_secs(2);
 /// Where no quota says less.
 const CAPACITY: u32 = 65_535;
 
@@ -39,6 +44,9 @@ struct State {
     users: Arc<Users>,
     /// The SFUs of this process are neighbours: their loopback is ours.
     together: bool,
+    database: Kept,
+    /// The certificate by ACME that is presented.
+    fetched: Option<(PathBuf, SystemTime)>,
 }
 
 impl Daemon for TurnDaemon {
@@ -49,18 +57,23 @@ impl Daemon for TurnDaemon {
         TurnConfig::read(file)
     }
 
-    async fn build(config: TurnConfig, deps: Deps) -> Result<Self, StartError> {
+    async fn build(mut config: TurnConfig, deps: Deps) -> Result<Self, StartError> {
         if !config.turn.enabled {
             return Err(StartError::new("serve TURN", "turn.enabled is false, or turn.urls names another server"));
         }
         let together = matches!(deps.taps, TapForm::InProcess(_));
         let secrets = secrets(&config, together || deps.dev)?;
         let live = Live { secrets, media: config.media(&[], together), revoked: Vec::new() };
-        let plan = config.plan(&live).map_err(|e| StartError::new("use [turn]", e))?;
+        let mut plan = config.plan(&live).map_err(|e| StartError::new("use [turn]", e))?;
+        plan.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        let database = Kept::open(&plan).await;
+        plan.admit(database.rows());
         let users = Arc::new(plan.settings.users.clone());
+        let fetched = config.fetched_certificate();
         let (server, told) =
             Server::start_among(plan, deps.hosts).await.map_err(|e| StartError::new("serve TURN", e))?;
-        write_log(told)?;
+        config.bound = server.udp_addresses().iter().chain(server.tcp_addresses()).copied().collect();
+        write_log(told, database.poke())?;
         let requests = deps.bus.serve(DaemonKind::Turn, Target::Node(deps.node.clone())).await;
         let requests = requests.map_err(|e| StartError::new("listen on the bus", e))?;
         say(&server, &config, &deps.lifecycle);
@@ -83,7 +96,7 @@ impl Daemon for TurnDaemon {
         Ok(Self {
             server,
             requests,
-            state: State { config, live, revoked: Revoked::default(), users, together },
+            state: State { config, live, revoked: Revoked::default(), users, together, database, fetched },
             bus: deps.bus,
             lifecycle: deps.lifecycle,
             row: watch::Sender::new(row),
@@ -98,7 +111,11 @@ impl Daemon for TurnDaemon {
         let mut reloads = lifecycle.reload();
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        state.take_media(&server, &sfus.all()).await;
+        let mut fetch = interval(FETCH_EVERY);
+        fetch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Also which ports the listeners were given.
+        state.live.media = state.config.media(&sfus.all(), state.together);
+        state.apply(&server).await;
         lifecycle.set_ready(true);
         let mut draining = false;
         let outcome = loop {
@@ -108,6 +125,8 @@ impl Daemon for TurnDaemon {
                     None => break Err(RunError::new("listen on the bus", "the bus is gone for good")),
                 },
                 () = sfus.changed() => state.take_media(&server, &sfus.all()).await,
+                () = state.database.changed() => state.apply(&server).await,
+                _ = fetch.tick(), if state.config.waits_for_acme() => state.take_certificate(&server),
                 file = reloads.next() => state.reload(&server, &file, &sfus.all()).await,
                 () = server.lost() => break Err(RunError::new("relay", "a relaying thread is gone")),
                 _ = look.tick() => {
@@ -138,16 +157,23 @@ impl TurnDaemon {
     pub fn addresses(&self) -> &[SocketAddr] {
         self.server.udp_addresses()
     }
+
+    /// The TCP listeners that are bound, for TLS too.
+    #[must_use]
+    pub fn stream_addresses(&self) -> &[SocketAddr] {
+        self.server.tcp_addresses()
+    }
 }
 
 /// Chosen ones, or the one that is kept where call-control finds it, too.
 fn secrets(config: &TurnConfig, shared: bool) -> Result<Vec<Secret>, StartError> {
     let turn = &config.turn;
-    if !turn.secrets.is_empty() || (!turn.users.is_empty() && !shared) {
+    let has_others = !turn.users.is_empty() || !turn.database_url.is_empty();
+    if !turn.secrets.is_empty() || (has_others && !shared) {
         return Ok(turn.secrets.clone());
     }
     if !shared {
-        let why = "nobody could log in: set turn.secrets to what call-control has, or turn.users";
+        let why = "nobody could log in: set turn.secrets to what call-control has, or turn.users, or turn.database_url";
         return Err(StartError::new("serve TURN", why));
     }
     let doing = || format!("keep TURN's secret in {}", turn.kept_secret.display());
@@ -157,20 +183,30 @@ fn secrets(config: &TurnConfig, shared: bool) -> Result<Vec<Secret>, StartError>
 }
 
 /// Lines of sessions are written by a thread of their own, which ends with the server's.
-fn write_log(told: Receiver<Output>) -> Result<(), StartError> {
+fn write_log(told: Receiver<Output>, poke: Poke) -> Result<(), StartError> {
     let thread = std::thread::Builder::new().name("turn-log".into());
-    let spawned = thread.spawn(move || told.iter().for_each(|output| log::write(&output)));
+    let hear = move |output: Output| {
+        poke.hear(&output);
+        log::write(&output);
+    };
+    let spawned = thread.spawn(move || told.iter().for_each(hear));
     spawned.map(drop).map_err(|e| StartError::new("start the log's thread", e))
 }
 
 fn say(server: &Server, config: &TurnConfig, lifecycle: &Lifecycle) {
+    if let (Some(TurnCertificate::Acme { folder, .. }), None) = (&config.turn.certificate, config.fetched_certificate())
+    {
+        tracing::info!(folder = %folder.display(), "TLS waits for the certificate that call-control fetches by ACME");
+    }
     for address in server.udp_addresses() {
         tracing::info!(%address, "TURN over UDP");
     }
     for address in server.tcp_addresses() {
-        tracing::info!(%address, tls = config.turn.certificate.is_some(), "TURN over TCP");
+        tracing::info!(%address, plain = config.turn.protocol.tcp, tls = config.turn.certificate.is_some(), "TURN over TCP");
     }
-    let over = if config.turn.certificate.is_some() { "UDP, TCP and TLS" } else { "UDP and TCP" };
+    let protocol = config.turn.protocol;
+    let spoken = [("UDP", protocol.udp), ("TCP", protocol.tcp), ("TLS", config.turn.certificate.is_some())];
+    let over = spoken.iter().filter(|(_, is_spoken)| *is_spoken).map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
     let addresses = if server.udp_addresses().is_empty() { server.tcp_addresses() } else { server.udp_addresses() };
     for address in addresses {
         lifecycle.say(format!("TURN for browsers behind firewalls: {address} ({over})"));
@@ -181,7 +217,8 @@ impl State {
     /// Brings what has changed to the threads.
     async fn apply(&mut self, server: &Server) {
         match self.config.plan(&self.live) {
-            Ok(plan) => {
+            Ok(mut plan) => {
+                plan.admit(self.database.rows());
                 self.users = Arc::new(plan.settings.users.clone());
                 server.reload(&plan).await;
             }
@@ -199,6 +236,19 @@ impl State {
         }
     }
 
+    /// call-control fetched another certificate.
+    fn take_certificate(&mut self, server: &Server) {
+        let newest = self.config.fetched_certificate();
+        if newest.is_none() || newest == self.fetched {
+            return;
+        }
+        match server.reload_certificate() {
+            Ok(()) => tracing::info!("the certificate that was fetched by ACME serves TURN, too"),
+            Err(error) => tracing::error!(%error, "the certificate that was fetched by ACME cannot be used"),
+        }
+        self.fetched = newest;
+    }
+
     async fn answer(&mut self, server: &Server, incoming: offhook_bus::Incoming) {
         let users = Arc::clone(&self.users);
         answer(Desk { server, users: &users, live: &mut self.live, revoked: &mut self.revoked }, incoming).await;
@@ -213,8 +263,13 @@ impl State {
                 if !config.turn.secrets.is_empty() {
                     self.live.secrets = config.turn.secrets.clone();
                 }
+                config.bound.clone_from(&self.config.bound);
                 self.config = config;
                 self.live.media = self.config.media(sfus, self.together);
+                match self.config.plan(&self.live) {
+                    Ok(plan) => self.database.reopen(&plan).await,
+                    Err(error) => tracing::error!(%error, "the user database is not read again"),
+                }
                 self.apply(server).await;
                 tracing::info!("users, secrets, quotas and peer ranges were read again");
             }

@@ -1,9 +1,11 @@
 //! From `[turn]` of offhook.toml to a [`Plan`]: safe by default, where a turnserver.conf is taken as it is.
-use crate::addresses::outward;
+use crate::addresses::{outward, own_addresses as own_addresses_of_host};
+use crate::ciphers::Ciphers;
+use crate::database::DatabasePlan;
 use crate::plan::{Plan, PlanError};
-use crate::tls::CertificateFiles;
+use crate::tls::{CertificateFiles, CertificatePlace};
 use offhook_contract::{NodeRow, Secret};
-use offhook_runtime::config::{Net, Turn};
+use offhook_runtime::config::{Net, Turn, TurnCertificate};
 use offhook_runtime::{ConfigError, ConfigFile};
 use offhook_turn_core::conf::Conf;
 use offhook_turn_core::{
@@ -11,8 +13,10 @@ use offhook_turn_core::{
 };
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Media ports of SFUs: each packet to a peer looks through them.
 const MEDIA_MAX: usize = 256;
@@ -27,6 +31,10 @@ pub struct TurnConfig {
     relays: Vec<RelayAddress>,
     /// Of the other daemons, as far as this configuration names them.
     own_sockets: Vec<SocketAddr>,
+    own_ports: Vec<RangeInclusive<u16>>,
+    database: Option<DatabasePlan>,
+    /// Our own listeners, as soon as they are open.
+    pub(crate) bound: Vec<SocketAddr>,
 }
 
 /// What changes while the server runs.
@@ -39,8 +47,6 @@ pub(crate) struct Live {
 }
 
 impl TurnConfig {
-    /// # Errors
-    /// Path, value and what would be right.
     /// Takes over from `running` what is fixed once the server runs, and names each key that was to change: sockets that
     /// are protected are those that are open.
     pub(crate) fn keep_fixed(&mut self, running: &Self) -> Vec<&'static str> {
@@ -60,6 +66,18 @@ impl TurnConfig {
             "turn.relay_ports": relay_ports,
             "turn.threads": threads,
             "turn.certificate": certificate,
+            "turn.ciphers": ciphers,
+        }
+        let (wanted, open) = (&mut self.turn.protocol, running.turn.protocol);
+        for (key, wanted, open) in [
+            ("turn.udp", &mut wanted.udp, open.udp),
+            ("turn.tcp", &mut wanted.tcp, open.tcp),
+            ("turn.tls", &mut wanted.tls, open.tls),
+        ] {
+            if *wanted != open {
+                *wanted = open;
+                kept.push(key);
+            }
         }
         if self.net != running.net {
             self.net = running.net.clone();
@@ -71,9 +89,16 @@ impl TurnConfig {
                 self.own_sockets.push(*open);
             }
         }
+        for open in &running.own_ports {
+            if !self.own_ports.contains(open) {
+                self.own_ports.push(open.clone());
+            }
+        }
         kept
     }
 
+    /// # Errors
+    /// Path, value and what would be right.
     pub fn read(file: &ConfigFile) -> Result<Self, ConfigError> {
         let (turn, net) = (file.turn()?, file.net()?);
         let ranges = |path: &str, texts: &[String]| {
@@ -88,7 +113,17 @@ impl TurnConfig {
                             [net] public_addresses, nor by asking the system";
             return Err(file.refusal("turn.relay_addresses", expected));
         }
+        let ciphers = Ciphers::of(&turn.ciphers);
+        if !ciphers.unknown.is_empty() {
+            let expected =
+                format!("suites and classes that are spoken here; these are not: {}", ciphers.unknown.join(", "));
+            return Err(file.refusal("turn.ciphers", &expected));
+        }
+        let database = DatabasePlan::native(&turn).map_err(|why| file.refusal("turn.database_url", &why))?;
         Ok(Self {
+            database,
+            bound: Vec::new(),
+            own_ports: file.listening_ports(),
             allowed: ranges("turn.allowed_peers", &turn.allowed_peers)?,
             denied: ranges("turn.denied_peers", &turn.denied_peers)?,
             own_sockets: file.listening_sockets(),
@@ -107,8 +142,9 @@ impl TurnConfig {
             relay_ips: self.relays.iter().map(|relay| relay.local).collect(),
             ..Conf::default()
         };
-        let files = turn.certificate.clone();
         let tls_listen = turn.tls_listen.iter().filter(|address| !turn.listen.contains(address));
+        let has_streams = turn.protocol.tcp || turn.certificate.is_some();
+        let tcp = turn.listen.iter().chain(tls_listen).filter(|_| has_streams).copied().collect();
         Ok(Plan {
             settings: self.settings(live),
             limits: QuotaLimits {
@@ -117,22 +153,50 @@ impl TurnConfig {
                 bytes_per_second: turn.quotas.bytes_per_second,
                 capacity_bytes_per_second: turn.quotas.capacity_bytes_per_second,
             },
-            udp: turn.listen.clone(),
-            tcp: turn.listen.iter().chain(tls_listen).copied().collect(),
-            certificate: files.map(|(chain, key)| CertificateFiles { chain, key, password: None, ciphers: None }),
+            udp: if turn.protocol.udp { turn.listen.clone() } else { Vec::new() },
+            tcp,
+            tls_only: !turn.protocol.tcp,
+            certificate: self.certificate(),
             relays: self.relays.clone(),
             ports: turn.relay_ports.clone(),
             threads: turn.threads,
-            warnings: Vec::new(),
+            database: self.database.clone(),
+            warnings: self.warnings(),
             ..Plan::of(&conf)?
         })
+    }
+
+    pub(crate) const fn waits_for_acme(&self) -> bool {
+        matches!(self.turn.certificate, Some(TurnCertificate::Acme { .. }))
+    }
+
+    /// Which certificate was fetched by ACME last, and when.
+    pub(crate) fn fetched_certificate(&self) -> Option<(PathBuf, SystemTime)> {
+        self.certificate()?.place.newest()
+    }
+
+    fn certificate(&self) -> Option<CertificateFiles> {
+        let list = self.turn.ciphers.as_str();
+        let ciphers = (!list.is_empty()).then(|| Ciphers::of(list));
+        let (place, password) = match self.turn.certificate.clone()? {
+            TurnCertificate::Files { chain, key } => (CertificatePlace::Files { chain, key }, None),
+            TurnCertificate::Acme { folder, .. } => (CertificatePlace::Acme { folder }, None),
+        };
+        Some(CertificateFiles { place, password, ciphers })
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let needs_newest = !self.turn.ciphers.is_empty() && !Ciphers::of(&self.turn.ciphers).has_tls12();
+        let sentence = "turn.ciphers leaves no suite of TLS 1.2: clients need TLS 1.3";
+        needs_newest.then(|| sentence.to_owned()).into_iter().collect()
     }
 
     fn settings(&self, live: &Live) -> Settings {
         let turn = &self.turn;
         let mut users = Users::new(&turn.realm);
         for user in &turn.users {
-            users.add(&user.name, UserSecret::Password(user.password.expose().into()));
+            let key = user.md5_key.expose().strip_prefix("0x").and_then(UserSecret::from_hex);
+            users.add(&user.name, key.unwrap_or_else(|| UserSecret::Password(user.password.expose().into())));
         }
         for secret in &live.secrets {
             users.add_rest_secret(secret.expose().as_bytes());
@@ -142,7 +206,11 @@ impl TurnConfig {
         }
         let mut settings = Settings::new(users);
         settings.policy = self.policy(live);
-        settings.software = Some("Offhook".into());
+        settings.software = turn.protocol.software.then(|| "Offhook".into());
+        settings.fingerprint = turn.protocol.fingerprint;
+        settings.stun = turn.protocol.stun;
+        settings.turn = !turn.protocol.stun_only;
+        settings.udp_relay = turn.protocol.udp_relay;
         settings.lifetime = turn.lifetimes.allocation;
         settings.lifetime_max = turn.lifetimes.allocation_max;
         settings.permission_lifetime = turn.lifetimes.permission;
@@ -161,15 +229,16 @@ impl TurnConfig {
             self.relays.iter().flat_map(|relay| [relay.local, relay.announced]).collect();
         own_addresses.extend(self.net.public_addresses.iter().flat_map(|address| [address.public, address.local]));
         own_addresses.extend(listeners.clone().map(SocketAddr::ip));
-        own_addresses.extend([outward(false), outward(true)].into_iter().flatten());
+        own_addresses.extend(own_addresses_of_host());
         own_addresses.retain(|ip| !ip.is_unspecified());
         own_addresses.sort_unstable();
         own_addresses.dedup();
         PeerPolicy {
             allowed: self.allowed.clone(),
             denied: self.denied.clone(),
-            own_sockets: listeners.chain(&self.own_sockets).copied().collect(),
+            own_sockets: listeners.chain(&self.bound).chain(&self.own_sockets).copied().collect(),
             own_addresses,
+            own_ports: self.own_ports.clone(),
             media: live.media.clone(),
             mapped: self
                 .relays
@@ -333,6 +402,9 @@ mod tests {
             assert!(policy.own_sockets.contains(&own.parse().unwrap()), "{own} in {:?}", policy.own_sockets);
         }
         assert!(!policy.own_sockets.contains(&"10.0.0.5:7882".parse().unwrap()), "a media port is no listener");
+        assert_eq!(policy.own_ports, [20_000..=20_999]);
+        // Whatever the file says of them.
+        assert!(own_addresses_of_host().iter().all(|ip| policy.own_addresses.contains(ip)));
         for own in ["10.0.0.5", "198.51.100.5"] {
             assert!(policy.own_addresses.contains(&own.parse().unwrap()), "{own}");
         }
@@ -389,9 +461,16 @@ mod tests {
     }
 
     #[test]
-    fn ranges_are_refused_with_their_path() {
-        let error = config("[turn]\nallowed_peers = [\"10.0.0.0/40\"]\n").unwrap_err();
-        assert!(error.contains("turn.allowed_peers") && error.contains("prefix length"), "{error}");
+    fn ranges_ciphers_and_databases_are_refused_with_their_path_and_without_their_secrets() {
+        for (line, words) in [
+            ("allowed_peers = [\"10.0.0.0/40\"]", ["turn.allowed_peers", "prefix length"]),
+            ("ciphers = \"ECDHE+AESGCM:AES128-SHA\"", ["turn.ciphers", "not: AES128-SHA"]),
+            ("database_url = \"turndb\"", ["turn.database_url", "the whole path"]),
+            ("database_url = \"postgres://u:sesame@h:x/n\"", ["turn.database_url", "u:***@h"]),
+        ] {
+            let error = config(&format!("[turn]\n{line}\n")).unwrap_err();
+            assert!(words.iter().all(|word| error.contains(word)) && !error.contains("sesame"), "{error}");
+        }
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! From the options of a `turnserver.conf` to what is bound, who may log in and whom they may reach.
-use crate::addresses::outward;
+use crate::addresses::{outward, own_addresses};
 use crate::ciphers::Ciphers;
 use crate::database::{DatabaseError, DatabasePlan, Rows};
 use crate::process::ProcessPlan;
 pub use crate::tls::CertificateFiles;
+use crate::tls::CertificatePlace;
 use offhook_turn_core::conf::{Conf, Family, LogOptions, Prometheus};
 use offhook_turn_core::{DefaultFamily, MappedAddress, PeerPolicy, QuotaLimits, Rate, RelayAddress, Settings, Users};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -218,8 +219,7 @@ fn certificate(conf: &Conf, warnings: &mut Vec<String>) -> Option<CertificateFil
     }
     match (&conf.cert, &conf.pkey) {
         (Some(chain), Some(key)) => Some(CertificateFiles {
-            chain: chain.into(),
-            key: key.into(),
+            place: CertificatePlace::Files { chain: chain.into(), key: key.into() },
             password: conf.pkey_pwd.clone(),
             ciphers: conf.cipher_list.as_deref().map(|list| ciphers(list, warnings)),
         }),
@@ -306,7 +306,8 @@ fn policy(conf: &Conf, relays: &[RelayAddress], own: &[SocketAddr], metrics: Opt
         allow_loopback: conf.allow_loopback_peers,
         allow_private: true,
         own_sockets: own.iter().copied().chain(metrics).collect(),
-        own_addresses: announced.chain(listening).collect(),
+        own_addresses: announced.chain(listening).chain(own_addresses()).collect(),
+        own_ports: Vec::new(),
         media: Vec::new(),
         mapped: relays
             .iter()

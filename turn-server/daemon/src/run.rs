@@ -1,7 +1,7 @@
 //! A server under the signals of coturn: TERM and INT end it, USR1 drains, HUP reads everything again, USR2 the
 //! certificate. The user database is read beside it.
 use crate::cli::{CliError, Invocation, say};
-use crate::database::{Poke, Rows, Watch};
+use crate::database::{Kept, Poke};
 use crate::log::{self, Log};
 use crate::metrics;
 use crate::plan::Plan;
@@ -9,13 +9,12 @@ use crate::reload::keep_fixed;
 use crate::server::Server;
 use crate::traffic::Traffic;
 use offhook_runtime::systemd;
+use offhook_turn_core::Output;
 use offhook_turn_core::conf::Conf;
-use offhook_turn_core::{AuthError, Denial, Output};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -24,27 +23,20 @@ pub(crate) struct Running {
     server: Server,
     /// As it acts: what waits for a restart is not in it.
     conf: Conf,
-    rows: Rows,
     log: Log,
-    watch: Option<Watch>,
-    poke: Poke,
-    changes: mpsc::Receiver<Rows>,
-    changed: mpsc::Sender<Rows>,
+    database: Kept,
 }
 
 impl Running {
     /// Reads the user database and binds everything.
     pub(crate) async fn start(conf: Conf, mut plan: Plan, log: Log) -> Result<Self, CliError> {
-        let rows = read_database(&plan).await;
-        if let Some(rows) = &rows {
-            plan.admit(rows);
-        }
-        let (metrics, database) = (plan.metrics.clone(), plan.database.clone());
+        let database = Kept::open(&plan).await;
+        plan.admit(database.rows());
+        let metrics = plan.metrics.clone();
         let traffic =
             Arc::new(Traffic::new(plan.settings.users.realm(), conf.rest_api_separator, plan.username_labels));
         let (server, told) = Server::start(plan).await?;
-        let poke = Poke::default();
-        let (write, count) = (poke.clone(), Arc::clone(&traffic));
+        let (write, count) = (database.poke(), Arc::clone(&traffic));
         std::thread::Builder::new()
             .name("turn-log".into())
             .spawn(move || told.iter().for_each(|output| hear(&output, &count, &write)))
@@ -52,9 +44,7 @@ impl Running {
         if let Some((address, path)) = metrics {
             serve_metrics(address, path, &server, traffic).await?;
         }
-        let (changed, changes) = mpsc::channel(1);
-        let watch = database.map(|database| Watch::start(database, rows.clone(), poke.clone(), changed.clone()));
-        Ok(Self { server, conf, rows: rows.unwrap_or_default(), log, watch, poke, changes, changed })
+        Ok(Self { server, conf, log, database })
     }
 
     pub(crate) fn log_file(&self) -> Option<PathBuf> {
@@ -80,37 +70,21 @@ impl Running {
             tracing::warn!("{option} was changed and waits for a restart");
         }
         plan.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        let is_same = self.watch.as_ref().map(|watch| &watch.plan) == plan.database.as_ref();
-        match read_database(&plan).await {
-            Some(rows) => self.rows = rows,
-            // It is away: who was known goes on.
-            None if is_same => {}
-            None => self.rows = Rows::default(),
-        }
-        self.watch = None;
-        while self.changes.try_recv().is_ok() {}
-        self.watch = plan
-            .database
-            .clone()
-            .map(|database| Watch::start(database, Some(self.rows.clone()), self.poke.clone(), self.changed.clone()));
-        plan.admit(&self.rows);
+        self.database.reopen(&plan).await;
+        plan.admit(self.database.rows());
         self.conf = conf;
         self.server.reload(&plan).await;
         tracing::info!("configuration read again");
     }
 
     /// The database changed while everything else stayed.
-    async fn take_rows(&mut self, rows: Rows) {
-        self.rows = rows;
+    async fn take_rows(&self) {
+        let rows = self.database.rows();
         match Plan::of(&self.conf) {
             Ok(mut plan) => {
-                plan.admit(&self.rows);
+                plan.admit(self.database.rows());
                 self.server.reload(&plan).await;
-                tracing::info!(
-                    users = self.rows.users.len(),
-                    secrets = self.rows.secrets.len(),
-                    "user database changed"
-                );
+                tracing::info!(users = rows.users.len(), secrets = rows.secrets.len(), "user database changed");
             }
             Err(error) => tracing::error!(%error, "user database changed, and cannot be taken over"),
         }
@@ -124,32 +98,12 @@ impl Running {
     }
 }
 
-/// `None`, and a line, when it is away; `None` without a line when there is none.
-async fn read_database(plan: &Plan) -> Option<Rows> {
-    let database = plan.database.as_ref()?;
-    match database.read().await {
-        Ok(rows) => {
-            let (users, secrets) = (rows.users.len(), rows.secrets.len());
-            tracing::info!(database = %database.source, users, secrets, "user database read");
-            rows.remarks.iter().for_each(|remark| tracing::warn!(database = %database.source, "{remark}"));
-            Some(rows)
-        }
-        Err(error) => {
-            tracing::error!(database = %database.source, %error, "the user database cannot be read: known users go on");
-            None
-        }
-    }
-}
-
 /// What the relaying threads tell.
 fn hear(output: &Output, traffic: &Traffic, poke: &Poke) {
-    match output {
-        Output::Ended(ended) => traffic.count(ended),
-        Output::Denied(denied) if matches!(denied.why, Denial::Auth(AuthError::Unknown(_) | AuthError::Password)) => {
-            poke.poke();
-        }
-        _ => {}
+    if let Output::Ended(ended) = output {
+        traffic.count(ended);
     }
+    poke.hear(output);
     log::write(output);
 }
 
@@ -226,7 +180,7 @@ async fn obey(running: &mut Running, signals: Signals, invocation: &Invocation) 
             }
             _ = user2.recv() => running.reload_certificate(),
             () = running.server.lost() => return Err(CliError::Lost),
-            Some(rows) = running.changes.recv() => running.take_rows(rows).await,
+            () = running.database.changed() => running.take_rows().await,
             _ = look.tick(), if draining => {
                 if running.server.allocations() == 0 {
                     tracing::info!("drained");

@@ -10,6 +10,11 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
+
+/// As rustls-acme's cache names them; there is one for each list of names that was ever fetched.
+const ACME_PREFIX: &str = "cached_cert_";
+const FOLDER_MAX: usize = 1_024;
 
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -29,11 +34,19 @@ pub enum TlsError {
     Pair(#[from] rustls::Error),
 }
 
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CertificatePlace {
+    /// They are there.
+    Files { chain: PathBuf, key: PathBuf },
+    /// call-control puts what it fetches by ACME into this folder, key and chain in one file, some time after both were
+    /// started first.
+    Acme { folder: PathBuf },
+}
+
 /// Files of the certificate, and what TLS is to be.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CertificateFiles {
-    pub chain: PathBuf,
-    pub key: PathBuf,
+    pub place: CertificatePlace,
     /// Of an encrypted key.
     pub password: Option<Hidden>,
     /// `None`: the library's choice.
@@ -49,11 +62,11 @@ pub(crate) struct Certificate {
 }
 
 #[derive(Debug)]
-struct Current(arc_swap::ArcSwap<CertifiedKey>);
+struct Current(arc_swap::ArcSwapOption<CertifiedKey>);
 
 impl Certificate {
     pub(crate) fn load(files: CertificateFiles) -> Result<Arc<Self>, TlsError> {
-        let current = Arc::new(Current(arc_swap::ArcSwap::new(read(&files)?)));
+        let current = Arc::new(Current(arc_swap::ArcSwapOption::new(read(&files)?)));
         let config = Arc::new(config(&files, Arc::clone(&current))?);
         Ok(Arc::new(Self { files, current, config }))
     }
@@ -71,7 +84,8 @@ impl Certificate {
 
 impl ResolvesServerCert for Current {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.load_full())
+        // Without one, handshakes fail.
+        self.0.load_full()
     }
 }
 
@@ -89,17 +103,32 @@ fn config(files: &CertificateFiles, current: Arc<Current>) -> Result<ServerConfi
     Ok(config)
 }
 
-fn read(files: &CertificateFiles) -> Result<Arc<CertifiedKey>, TlsError> {
-    let in_file = |path: &PathBuf| {
-        let path = path.clone();
-        move |source| TlsError::Pem { path, source }
+impl CertificatePlace {
+    /// The newest certificate that was fetched by ACME, and when: another after each renewal.
+    pub(crate) fn newest(&self) -> Option<(PathBuf, SystemTime)> {
+        let Self::Acme { folder } = self else { return None };
+        let entries = std::fs::read_dir(folder).ok()?.take(FOLDER_MAX).flatten();
+        let certificates = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(ACME_PREFIX));
+        let dated = certificates.filter_map(|entry| Some((entry.path(), entry.metadata().ok()?.modified().ok()?)));
+        dated.max_by_key(|(_, written)| *written)
+    }
+}
+
+/// `None`: none was fetched yet.
+fn read(files: &CertificateFiles) -> Result<Option<Arc<CertifiedKey>>, TlsError> {
+    let (chain, key) = match &files.place {
+        CertificatePlace::Files { chain, key } => (chain.clone(), key.clone()),
+        CertificatePlace::Acme { .. } => match files.place.newest() {
+            Some((both, _)) => (both.clone(), both),
+            None => return Ok(None),
+        },
     };
-    let chain = CertificateDer::pem_file_iter(&files.chain)
+    let certificates = CertificateDer::pem_file_iter(&chain)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(in_file(&files.chain))?;
-    let in_key = |source| TlsError::Key { path: files.key.clone(), source };
-    let pem = std::fs::read(&files.key).map_err(|error| in_key(rustls_pki_types::pem::Error::Io(error).into()))?;
-    let key = private_key(&pem, files.password.as_ref()).map_err(in_key)?;
+        .map_err(|source| TlsError::Pem { path: chain, source })?;
+    let in_key = |source| TlsError::Key { path: key.clone(), source };
+    let pem = std::fs::read(&key).map_err(|error| in_key(rustls_pki_types::pem::Error::Io(error).into()))?;
+    let private = private_key(&pem, files.password.as_ref()).map_err(in_key)?;
     let provider = rustls::crypto::aws_lc_rs::default_provider();
-    Ok(Arc::new(CertifiedKey::from_der(chain, key, &provider)?))
+    Ok(Some(Arc::new(CertifiedKey::from_der(certificates, private, &provider)?)))
 }

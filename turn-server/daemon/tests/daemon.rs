@@ -1,6 +1,11 @@
 //! The TURN server among the other daemons, on the in-process bus: whom it may relay to, what it tells, whom it ends.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[allow(dead_code, reason = "each story uses its part of the client")]
+#[path = "conf/client.rs"]
+mod client;
+
+use client::Client;
 use offhook_bus::{Bus, BusCut, Presence, Target, wall_now};
 use offhook_contract::node::PRESENCE_TTL_MS;
 use offhook_contract::turn::*;
@@ -9,7 +14,7 @@ use offhook_link::TapForm;
 use offhook_runtime::{ConfigFile, Daemon, Deps, LifecycleSwitch, Metrics, StartError};
 use offhook_testkit::TurnClient;
 use offhook_turn::{TurnConfig, TurnDaemon};
-use offhook_wire_stun::credentials;
+use offhook_wire_stun::{AttributeType, credentials};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -26,6 +31,7 @@ struct Stage {
     switch: LifecycleSwitch,
     metrics: Metrics,
     address: SocketAddr,
+    stream: Option<SocketAddr>,
     run: JoinHandle<()>,
     folder: tempfile::TempDir,
 }
@@ -61,10 +67,11 @@ impl Stage {
         let deps = deps(&bus, &switch, &metrics, &folder, true);
         let lifecycle = deps.lifecycle.clone();
         let daemon = TurnDaemon::build(config, deps).await.unwrap();
-        let address = daemon.addresses()[0];
+        let stream = daemon.stream_addresses().first().copied();
+        let address = daemon.addresses().first().copied().or(stream).unwrap();
         let run = tokio::spawn(async move { daemon.run().await.unwrap() });
         tokio::time::timeout(PATIENCE, lifecycle.ready()).await.unwrap();
-        Self { bus, cut, switch, metrics, address, run, folder }
+        Self { bus, cut, switch, metrics, address, stream, run, folder }
     }
 
     fn secret(&self) -> String {
@@ -291,7 +298,14 @@ async fn new_secrets_and_peers_are_taken_over_while_it_runs() {
     stage.switch.reload(file(&more, &stage.folder));
     until("the peer stays closed", || client.bind(CHANNEL, media).is_ok()).await;
     assert_eq!(echo(&client), b"HELLO");
-    named("south").allocate().unwrap();
+    let mut south = named("south");
+    south.allocate().unwrap();
+    // A secret that is taken away takes its sessions with it.
+    assert_eq!(stage.sessions(None).await.total, 2);
+    stage.switch.reload(file("secrets = [\"south\"]\n", &stage.folder));
+    until("the session under the old secret goes on", || client.refresh(600).is_err()).await;
+    south.refresh(600).unwrap();
+    assert_eq!(stage.sessions(None).await.total, 1);
     assert!(!stage.folder.path().join("turn.secret").exists(), "one was chosen");
 }
 
@@ -335,4 +349,141 @@ async fn the_wildcards_of_both_families_share_a_port_over_udp_and_tcp() {
         TurnClient::log_in(server, &minted.username, &minted.password).unwrap().allocate().unwrap();
     }
     drop(daemon);
+}
+
+fn sqlite(path: &std::path::Path, sql: &str) {
+    let output = std::process::Command::new("sqlite3").arg(path).arg(sql).output();
+    let output = output.expect("sqlite3 is not installed (apt install sqlite3)");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn md5_key(user: &str, password: &str) -> String {
+    credentials::long_term_key(user, "offhook", password).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn users_with_a_key_and_those_of_the_database_log_in_and_come_without_a_reload() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("turndb");
+    let add = |user: &str, password: &str| {
+        let key = md5_key(user, password);
+        sqlite(&path, &format!("INSERT INTO turnusers_lt VALUES ('offhook', '{user}', '{key}')"));
+    };
+    sqlite(
+        &path,
+        "CREATE TABLE turnusers_lt (realm varchar(127), name varchar(512), hmackey char(128), PRIMARY KEY (realm, name));
+         CREATE TABLE turn_secret (realm varchar(127), value varchar(256), PRIMARY KEY (realm, value));
+         INSERT INTO turn_secret VALUES ('offhook', 'west');",
+    );
+    add("dave", "stored");
+    let users = format!("users = [{{ name = \"carol\", md5_key = \"0x{}\" }}]\n", md5_key("carol", "sesame"));
+    let stage = Stage::with(&format!("{users}database_url = \"{}\"\n", path.display())).await;
+    let lets_in = |user: &str, password: &str| Client::udp(stage.address, user, password).allocate().code();
+    assert_eq!((lets_in("carol", "sesame"), lets_in("dave", "stored")), (0, 0));
+    assert_eq!((lets_in("carol", "wrong"), lets_in("eve", "later")), (401, 401));
+    let minted = credentials::mint(b"west", wall_now().0 / 1_000 + 600, "u");
+    assert_eq!(lets_in(&minted.username, &minted.password), 0);
+    add("eve", "later");
+    // Rarely enough to be answered.
+    let mut pause = tokio::time::interval(Duration::from_millis(100));
+    let limit = tokio::time::Instant::now() + PATIENCE;
+    while lets_in("eve", "later") != 0 {
+        assert!(tokio::time::Instant::now() < limit, "eve is not let in");
+        pause.tick().await;
+    }
+    assert_eq!(stage.sessions(None).await.total, 4);
+    // With the secret its sessions go, and with the database its users.
+    stage.switch.reload(file("secrets = [\"north\"]\n", &stage.folder));
+    while stage.sessions(Some("u")).await.total != 0 {
+        assert!(tokio::time::Instant::now() < limit, "the session goes on");
+        pause.tick().await;
+    }
+    assert_eq!(lets_in("dave", "stored"), 401);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_switch_takes_away_what_it_names() {
+    const USER: &str = "users = [{ name = \"a\", password = \"b\" }]\n";
+    let start = async |line: &str| Stage::with(&format!("{USER}{line}\n")).await;
+    let udp = |stage: &Stage| Client::udp(stage.address, "a", "b");
+    let stage = start("").await;
+    let answer = udp(&stage).allocate();
+    assert_eq!((answer.code(), answer.has(AttributeType::SOFTWARE)), (0, true));
+    assert!(!answer.has(AttributeType::FINGERPRINT) && udp(&stage).binding().is_some());
+    assert_eq!(Client::tcp(stage.stream.unwrap(), "a", "b").allocate().code(), 0);
+
+    let stage = start("udp = false").await;
+    assert_eq!(Client::tcp(stage.address, "a", "b").allocate().code(), 0);
+    UdpSocket::bind(stage.address).unwrap();
+    let stage = start("tcp = false").await;
+    assert_eq!((udp(&stage).allocate().code(), stage.stream), (0, None));
+    assert_eq!(udp(&start("udp_relay = false").await).allocate().code(), 442);
+    assert!(udp(&start("fingerprint = true").await).allocate().has(AttributeType::FINGERPRINT));
+    assert!(!udp(&start("software = false").await).allocate().has(AttributeType::SOFTWARE));
+
+    let moment = Duration::from_millis(300);
+    let stage = start("stun_only = true").await;
+    assert!(udp(&stage).binding().is_some());
+    let mut client = udp(&stage);
+    client.wait_at_most(moment);
+    assert!(client.challenge().is_none());
+    let stage = start("stun = false").await;
+    assert_eq!(udp(&stage).allocate().code(), 0);
+    let mut client = udp(&stage);
+    client.wait_at_most(moment);
+    assert!(client.binding().is_none());
+}
+
+/// The serial number of the certificate, and the cipher; `None` when there is no handshake.
+fn handshake(server: SocketAddr, switches: &[&str]) -> Option<(String, String)> {
+    let mut command = std::process::Command::new("openssl");
+    command.args(["s_client", "-connect", &server.to_string()]).args(switches).stdin(std::process::Stdio::null());
+    let text = String::from_utf8_lossy(&command.output().expect("openssl is not installed").stdout).into_owned();
+    let cipher = text.lines().find_map(|line| line.split_once("Cipher is "))?.1.to_owned();
+    let certificate = text.split_once("-----BEGIN").and_then(|(_, rest)| rest.split_once("-----END"));
+    Some((certificate?.0.to_owned(), cipher)).filter(|(_, cipher)| cipher != "(NONE)")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_acme_tls_takes_what_call_control_fetched_and_what_it_fetches_later() {
+    let text = "ciphers = \"ECDHE-ECDSA-AES128-GCM-SHA256\"\n[tls]\nacme_domains = [\"phone.example.org\"]\n";
+    let stage = Stage::with(text).await;
+    let stream = stage.stream.unwrap();
+    assert_eq!(handshake(stream, &[]), None);
+    let minted = credentials::mint(stage.secret().as_bytes(), wall_now().0 / 1_000 + 600, "u");
+    assert_eq!(Client::tcp(stream, &minted.username, &minted.password).allocate().code(), 0, "TCP waits for nobody");
+    let folder = stage.folder.path().join("control/acme");
+    std::fs::create_dir_all(&folder).unwrap();
+    let fetch = |name: &str| {
+        let certified = rcgen::generate_simple_self_signed(["phone.example.org".to_owned()]).unwrap();
+        // As rustls-acme keeps them.
+        let both = format!("{}\n{}", certified.signing_key.serialize_pem(), certified.cert.pem());
+        std::fs::write(folder.join(name), both).unwrap();
+    };
+    fetch("cached_cert_a");
+    until("the certificate serves", || handshake(stream, &[]).is_some()).await;
+    let first = handshake(stream, &["-tls1_2"]).unwrap();
+    assert_eq!(first.1, "ECDHE-ECDSA-AES128-GCM-SHA256");
+    fetch("cached_cert_a");
+    until("the renewed one serves", || handshake(stream, &["-tls1_2"]).is_some_and(|now| now.0 != first.0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_ours_stays_shut_however_much_is_allowed() {
+    let stage = Stage::with("allowed_peers = [\"0.0.0.0/0\", \"::/0\"]\n").await;
+    let peer = sfu();
+    let mut client = stage.allocated("alice");
+    client.bind(CHANNEL, peer).unwrap();
+    assert_eq!(echo(&client), b"HELLO");
+    let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+    // TURN's own under the ports that the system chose, SIP's, RTP's, the API, the page of metrics.
+    for own in [stage.address, stage.stream.unwrap(), at(5_060), at(20_000), at(20_999), at(8_080), at(9_605)] {
+        assert!(client.bind(CHANNEL + 1, own).unwrap_err().to_string().contains("403"), "{own}");
+    }
+    let address = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    // Any address of this host, though nobody has written it down.
+    if address.connect("8.8.8.8:9").is_ok() {
+        let own = SocketAddr::new(address.local_addr().unwrap().ip(), 5_060);
+        assert!(client.permit(own).unwrap_err().to_string().contains("403"), "{own}");
+    }
 }

@@ -3,7 +3,7 @@ use toml::Value;
 
 /// Whether a key of this name holds a secret.
 pub(crate) fn is_secret(key: &str) -> bool {
-    ["password", "secret", "secrets", "token", "nkey_seed", "api_key", "database_url"]
+    ["password", "secret", "secrets", "token", "nkey_seed", "api_key", "md5_key", "database_url"]
         .iter()
         .any(|word| key.ends_with(word))
 }

@@ -1,7 +1,8 @@
 //! `[turn]`: the TURN server, ours or another's. The TURN daemon and call-control read it here, so that what browsers are
 //! told is what listens.
-use super::{ConfigError, ConfigFile, Net, Tls, one_or_many};
-use offhook_contract::{DaemonKind, Secret};
+use super::turn_urls::is_host;
+use super::{ConfigError, ConfigFile, Tls, one_or_many};
+use offhook_contract::Secret;
 use serde::{Deserialize, Deserializer};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -10,11 +11,11 @@ use std::time::Duration;
 
 const THREADS_MAX: usize = 256;
 const SECRETS_MAX: usize = 16;
-/// Where the others listen when nothing is said; `offhook config check`'s samples hold these to the truth.
-const LISTEN_DEFAULTS: [(&str, &str, u16); 3] =
-    [("control", "listen", 8_080), ("sfu", "tap_listen", 7_890), ("recorder", "listen", 7_891)];
 /// In [`ConfigFile::turn`]'s data directory: made by the TURN daemon where nobody chose a secret.
 const KEPT_SECRET: &str = "turn.secret";
+/// Likewise: where call-control keeps what it fetched by ACME.
+const ACME_FOLDER: &str = "control/acme";
+const MD5_KEY_DIGITS: usize = 32;
 
 /// The section, checked. Peer ranges stay text: the TURN daemon knows their form.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +24,11 @@ pub struct Turn {
     pub enabled: bool,
     pub listen: Vec<SocketAddr>,
     pub tls_listen: Vec<SocketAddr>,
+    /// `listen`, `tls_listen` or `host` was written down, here or in the environment.
+    pub says_where: bool,
+    /// Stands in the URLs instead of addresses; empty: see [`Turn::urls`].
+    pub host: String,
+    pub protocol: TurnProtocol,
     /// Empty: the addresses of the listeners.
     pub relay_addresses: Vec<IpAddr>,
     pub relay_ports: RangeInclusive<u16>,
@@ -30,6 +36,8 @@ pub struct Turn {
     /// The first one mints, all are accepted.
     pub secrets: Vec<Secret>,
     pub users: Vec<TurnUser>,
+    /// coturn's tables, with more users, secrets, peer ranges and limits: a path (SQLite) or `postgres://…`. May be empty.
+    pub database_url: Secret,
     /// What browsers are told; empty: see [`Turn::urls`].
     pub urls: Vec<String>,
     pub media_peers: Vec<TurnMediaPeer>,
@@ -38,8 +46,10 @@ pub struct Turn {
     pub quotas: TurnQuotas,
     pub lifetimes: TurnLifetimes,
     pub threads: usize,
-    /// Chain and key, of this section or of `[tls]`.
-    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// Of this section or of `[tls]`.
+    pub certificate: Option<TurnCertificate>,
+    /// What of TLS 1.2 and 1.3 is spoken, as OpenSSL writes it; empty: all that is safe.
+    pub ciphers: String,
     /// Where the secret is that nobody chose.
     pub kept_secret: PathBuf,
 }
@@ -48,7 +58,45 @@ pub struct Turn {
 #[serde(deny_unknown_fields)]
 pub struct TurnUser {
     pub name: String,
+    /// Either of the two.
+    #[serde(default)]
     pub password: Secret,
+    /// MD5 of `name:realm:password` as `turnadmin -k` prints it, `0x` and 32 hexadecimal digits.
+    #[serde(default)]
+    pub md5_key: Secret,
+}
+
+/// Where TLS has its certificate from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TurnCertificate {
+    Files {
+        chain: PathBuf,
+        key: PathBuf,
+    },
+    /// call-control fetches it for these names and keeps it in this folder, sooner or later.
+    Acme {
+        folder: PathBuf,
+        domains: Vec<String>,
+    },
+}
+
+/// What is spoken, and with whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TurnProtocol {
+    /// Clients over UDP, over plain TCP, and over TLS where there is a certificate.
+    pub udp: bool,
+    pub tcp: bool,
+    pub tls: bool,
+    /// Answer Binding requests.
+    pub stun: bool,
+    /// Answer nothing else.
+    pub stun_only: bool,
+    /// Relay over UDP, which is all that is relayed.
+    pub udp_relay: bool,
+    /// FINGERPRINT in every answer, also to messages without one.
+    pub fingerprint: bool,
+    /// SOFTWARE in answers to those who logged in.
+    pub software: bool,
 }
 
 /// A media port of an SFU that is not seen on the bus, or that is reached by another address than it announces.
@@ -110,6 +158,15 @@ struct RawTurn {
     listen: Vec<SocketAddr>,
     #[serde(deserialize_with = "one_or_many")]
     tls_listen: Vec<SocketAddr>,
+    host: String,
+    udp: bool,
+    tcp: bool,
+    tls: bool,
+    stun: bool,
+    stun_only: bool,
+    udp_relay: bool,
+    fingerprint: bool,
+    software: bool,
     #[serde(deserialize_with = "one_or_many")]
     relay_addresses: Vec<IpAddr>,
     relay_ports: [u16; 2],
@@ -119,6 +176,7 @@ struct RawTurn {
     #[serde(deserialize_with = "secrets")]
     secrets: Vec<Secret>,
     users: Vec<TurnUser>,
+    database_url: Secret,
     #[serde(deserialize_with = "one_or_many")]
     urls: Vec<String>,
     #[serde(deserialize_with = "one_or_many")]
@@ -139,6 +197,7 @@ struct RawTurn {
     threads: Option<usize>,
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
+    ciphers: String,
 }
 
 impl Default for RawTurn {
@@ -147,12 +206,22 @@ impl Default for RawTurn {
             enabled: None,
             listen: Vec::new(),
             tls_listen: Vec::new(),
+            host: String::new(),
+            udp: true,
+            tcp: true,
+            tls: true,
+            stun: true,
+            stun_only: false,
+            udp_relay: true,
+            fingerprint: false,
+            software: true,
             relay_addresses: Vec::new(),
             relay_ports: [49_152, 65_535],
             realm: "offhook".into(),
             secret: Secret::default(),
             secrets: Vec::new(),
             users: Vec::new(),
+            database_url: Secret::default(),
             urls: Vec::new(),
             media_peers: Vec::new(),
             allowed_peers: Vec::new(),
@@ -171,6 +240,7 @@ impl Default for RawTurn {
             threads: None,
             certificate: None,
             key: None,
+            ciphers: String::new(),
         }
     }
 }
@@ -203,6 +273,7 @@ impl ConfigFile {
         if enabled {
             self.check_beside_control(&raw)?;
         }
+        let protocol = raw.protocol();
         let listen = match listens {
             true => raw.listen,
             false => vec![SocketAddr::from(([127, 0, 0, 1], 3_478))],
@@ -210,13 +281,17 @@ impl ConfigFile {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Turn {
             enabled,
+            says_where: listens || !raw.host.is_empty(),
+            protocol,
             listen,
             tls_listen: raw.tls_listen,
+            host: raw.host,
             relay_addresses: raw.relay_addresses,
             relay_ports: raw.relay_ports[0]..=raw.relay_ports[1],
             realm: raw.realm,
             secrets,
             users: raw.users,
+            database_url: raw.database_url,
             urls: raw.urls,
             media_peers: raw.media_peers,
             allowed_peers: raw.allowed_peers,
@@ -236,6 +311,7 @@ impl ConfigFile {
             },
             threads: raw.threads.unwrap_or_else(|| cores.saturating_sub(1).max(1)),
             certificate,
+            ciphers: raw.ciphers,
             kept_secret: self.storage()?.data_dir.join(KEPT_SECRET),
         })
     }
@@ -259,39 +335,20 @@ impl ConfigFile {
         Ok(())
     }
 
-    /// Where the stack listens besides media ports, as far as this configuration says: TURN clients must not be relayed
-    /// there. Each section's `listen` and `…_listen`, the pages of health and metrics, and the bus.
-    pub fn listening_sockets(&self) -> Vec<SocketAddr> {
-        let mut all: Vec<SocketAddr> = Vec::new();
-        for (name, section) in self.table.iter().filter(|(name, _)| *name != "turn") {
-            for (key, value) in section.as_table().into_iter().flatten() {
-                let listens = key == "listen" || key.ends_with("_listen");
-                if listens && !(name == "sfu" && key == "media_listen") {
-                    let texts = value.as_array().map_or_else(|| vec![value], |list| list.iter().collect());
-                    all.extend(texts.into_iter().filter_map(|text| text.as_str()?.parse::<SocketAddr>().ok()));
-                }
-            }
-        }
-        let is_said = |section: &str, key: &str| self.table.get(section).is_some_and(|table| table.get(key).is_some());
-        let unsaid = LISTEN_DEFAULTS.iter().filter(|(section, key, _)| !is_said(section, key));
-        all.extend(unsaid.map(|(_, _, port)| SocketAddr::from(([127, 0, 0, 1], *port))));
-        all.extend([None].into_iter().chain(DaemonKind::ALL.map(Some)).map(crate::health_port));
-        let servers = self.bus().map(|bus| bus.url).unwrap_or_default();
-        all.extend(servers.iter().filter_map(|url| url.split("://").last()?.parse::<SocketAddr>().ok()));
-        all.sort_unstable();
-        all.dedup();
-        all
-    }
-
-    fn turn_certificate(&self, raw: &RawTurn) -> Result<Option<(PathBuf, PathBuf)>, ConfigError> {
-        match (&raw.certificate, &raw.key) {
-            (Some(chain), Some(key)) => Ok(Some((chain.clone(), key.clone()))),
+    fn turn_certificate(&self, raw: &RawTurn) -> Result<Option<TurnCertificate>, ConfigError> {
+        let files = |chain: PathBuf, key: PathBuf| TurnCertificate::Files { chain, key };
+        let found = match (&raw.certificate, &raw.key) {
+            (Some(chain), Some(key)) => Some(files(chain.clone(), key.clone())),
             (None, None) => {
-                let Tls { certificate, key, .. } = self.tls()?;
-                Ok(certificate.zip(key))
+                let Tls { certificate, key, acme_domains: domains, .. } = self.tls()?;
+                let acme = (!domains.is_empty()).then_some(domains);
+                let folder = self.storage()?.data_dir.join(ACME_FOLDER);
+                let kept = acme.map(|domains| TurnCertificate::Acme { folder, domains });
+                certificate.zip(key).map(|(chain, key)| files(chain, key)).or(kept)
             }
-            _ => Err(self.refusal("turn.certificate", "certificate and key stand together")),
-        }
+            _ => return Err(self.refusal("turn.certificate", "certificate and key stand together")),
+        };
+        Ok(found.filter(|_| raw.tls))
     }
 
     fn check_turn(
@@ -301,30 +358,15 @@ impl ConfigFile {
         has_certificate: bool,
         secrets: &[Secret],
     ) -> Result<(), ConfigError> {
-        let within = |key: &str, expected: &str, fine: bool| match fine {
-            true => Ok(()),
-            false => Err(self.refusal(&format!("turn.{key}"), expected)),
-        };
+        self.check_turn_sockets(raw, enabled, has_certificate)?;
+        self.check_turn_users(raw)?;
+        let within = |key: &str, expected: &str, fine: bool| self.within_turn(key, expected, fine);
         let url = |url: &String| ["turn:", "turns:", "stun:", "stuns:"].iter().any(|scheme| url.starts_with(scheme));
         within("urls", "addresses such as \"turn:turn.example.org:3478?transport=udp\"", raw.urls.iter().all(url))?;
         let theirs = !enabled && raw.urls.iter().any(|url| url.starts_with("turn"));
         let shared = "the secret that the TURN server was given (coturn's static-auth-secret)";
         within("secrets", shared, !theirs || !secrets.is_empty())?;
         within("secrets", "at most 16", secrets.len() <= SECRETS_MAX)?;
-        let files = "a certificate: [turn] certificate and key, or [tls] certificate and key";
-        within("tls_listen", files, raw.tls_listen.is_empty() || has_certificate)?;
-        let one = |list: &[IpAddr]| list.iter().all(|ip| !ip.is_unspecified() && !ip.is_multicast());
-        within("relay_addresses", "addresses of this host, none of them the wildcard", one(&raw.relay_addresses))?;
-        let unicast = raw.listen.iter().chain(&raw.tls_listen).all(|address| !address.ip().is_multicast());
-        within("listen", "unicast socket addresses", unicast)?;
-        let [first, last] = raw.relay_ports;
-        within("relay_ports", "[first, last], from 1024 on", (1_024..=last).contains(&first))?;
-        let word = |text: &str, most: usize| {
-            (1..=most).contains(&text.len()) && !text.chars().any(|c| c.is_control() || c == '"' || c == '\\')
-        };
-        within("realm", "1 to 127 bytes without quotes", word(&raw.realm, 127))?;
-        let user = |user: &TurnUser| word(&user.name, 128) && !user.name.contains(':') && !user.password.is_empty();
-        within("users", "each with a name (no colon, no quotes) and a password", raw.users.iter().all(user))?;
         within("lifetime_s", "60 to 3600", (60..=3_600).contains(&raw.lifetime_s))?;
         let most = "lifetime_s to 86400";
         within("lifetime_max_s", most, (raw.lifetime_s..=86_400).contains(&raw.lifetime_max_s))?;
@@ -335,38 +377,62 @@ impl ConfigFile {
         within("capacity_bytes_per_second", "at least bytes_per_second, or 0", all == 0 || all >= one)?;
         within("threads", "1 to 256", raw.threads.is_none_or(|threads| (1..=THREADS_MAX).contains(&threads)))
     }
+
+    fn within_turn(&self, key: &str, expected: &str, fine: bool) -> Result<(), ConfigError> {
+        if fine { Ok(()) } else { Err(self.refusal(&format!("turn.{key}"), expected)) }
+    }
+
+    fn check_turn_sockets(&self, raw: &RawTurn, enabled: bool, has_certificate: bool) -> Result<(), ConfigError> {
+        let within = |key: &str, expected: &str, fine: bool| self.within_turn(key, expected, fine);
+        let files = "a certificate: [turn] certificate and key, or those of [tls], or [tls] acme_domains; and tls";
+        within("tls_listen", files, raw.tls_listen.is_empty() || has_certificate)?;
+        let host = "a name or an address, without scheme and port, IPv6 in brackets";
+        within("host", host, raw.host.is_empty() || is_host(&raw.host))?;
+        let any = raw.udp || raw.tcp || has_certificate;
+        within("udp", "true, or tcp = true, or a certificate for TLS: otherwise nobody can come", !enabled || any)?;
+        within("stun_only", "false where stun = false: nothing would be answered", raw.stun || !raw.stun_only)?;
+        let one = |list: &[IpAddr]| list.iter().all(|ip| !ip.is_unspecified() && !ip.is_multicast());
+        within("relay_addresses", "addresses of this host, none of them the wildcard", one(&raw.relay_addresses))?;
+        let unicast = raw.listen.iter().chain(&raw.tls_listen).all(|address| !address.ip().is_multicast());
+        within("listen", "unicast socket addresses", unicast)?;
+        let [first, last] = raw.relay_ports;
+        within("relay_ports", "[first, last], from 1024 on", (1_024..=last).contains(&first))
+    }
+
+    fn check_turn_users(&self, raw: &RawTurn) -> Result<(), ConfigError> {
+        let word = |text: &str, most: usize| {
+            (1..=most).contains(&text.len()) && !text.chars().any(|c| c.is_control() || c == '"' || c == '\\')
+        };
+        self.within_turn("realm", "1 to 127 bytes without quotes", word(&raw.realm, 127))?;
+        let is_key = |key: &str| {
+            let digits = key.strip_prefix("0x").unwrap_or_default();
+            digits.len() == MD5_KEY_DIGITS && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+        };
+        for (at, user) in raw.users.iter().enumerate() {
+            let expected = "a name without colon and quotes";
+            self.within_turn(
+                &format!("users[{at}].name"),
+                expected,
+                word(&user.name, 128) && !user.name.contains(':'),
+            )?;
+            let one = user.password.is_empty() != user.md5_key.is_empty();
+            self.within_turn(&format!("users[{at}].password"), "either this or md5_key", one)?;
+            let expected = "0x and 32 hexadecimal digits, as turnadmin -k prints them";
+            let is_fine = user.md5_key.is_empty() || is_key(user.md5_key.expose());
+            self.within_turn(&format!("users[{at}].md5_key"), expected, is_fine)?;
+        }
+        Ok(())
+    }
+}
+
+impl RawTurn {
+    const fn protocol(&self) -> TurnProtocol {
+        let Self { udp, tcp, tls, stun, stun_only, udp_relay, fingerprint, software, .. } = *self;
+        TurnProtocol { udp, tcp, tls, stun, stun_only, udp_relay, fingerprint, software }
+    }
 }
 
 impl Turn {
-    /// What a browser is told whose page has this host name (`phone.example.org`, `203.0.113.5`, `[2001:db8::5]`).
-    ///
-    /// Our own listeners, under their public addresses. A wildcard without one, and TLS, whose certificate has a name,
-    /// go by the page's host. A listener on loopback is told to pages on loopback only.
-    #[must_use]
-    pub fn urls(&self, net: &Net, page: Option<&str>) -> Vec<String> {
-        if !self.urls.is_empty() || !self.enabled {
-            return self.urls.clone();
-        }
-        let page = page.filter(|host| is_host(host));
-        let mut urls = Vec::new();
-        for host in self.listen.iter().flat_map(|bound| hosts(net, *bound, page)) {
-            urls.push(format!("turn:{host}?transport=udp"));
-            urls.push(format!("turn:{host}?transport=tcp"));
-        }
-        if self.certificate.is_some() {
-            let bound = if self.tls_listen.is_empty() { &self.listen } else { &self.tls_listen };
-            for bound in bound {
-                for host in hosts(net, *bound, page) {
-                    let host = page.map_or(host, |page| format!("{page}:{}", bound.port()));
-                    urls.push(format!("turns:{host}?transport=tcp"));
-                }
-            }
-        }
-        let mut seen = std::collections::HashSet::new();
-        urls.retain(|url| seen.insert(url.clone()));
-        urls
-    }
-
     /// The secret that nobody chose, if it was made already.
     ///
     /// # Errors
@@ -394,43 +460,15 @@ impl Turn {
     }
 }
 
-/// `host:port` of a listener, as a browser can reach it.
-fn hosts(net: &Net, bound: SocketAddr, page: Option<&str>) -> Vec<String> {
-    if bound.ip().is_loopback() {
-        let here = page.is_none_or(is_loopback_host);
-        return if here { vec![bound.to_string()] } else { Vec::new() };
-    }
-    let announced = net.announced_all(bound);
-    if announced.is_empty() {
-        return page.map(|page| format!("{page}:{}", bound.port())).into_iter().collect();
-    }
-    announced.iter().map(ToString::to_string).collect()
-}
-
 fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let meet = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
     one.port() == other.port() && one.port() != 0 && one.is_ipv4() == other.is_ipv4() && meet
 }
 
-/// Whether this is a host as a URL writes it, and nothing else.
-fn is_host(text: &str) -> bool {
-    match text.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
-        Some(Some(v6)) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
-        Some(None) => false,
-        None => {
-            (1..=253).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
-        }
-    }
-}
-
-fn is_loopback_host(host: &str) -> bool {
-    let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Net;
 
     fn file(text: &str) -> ConfigFile {
         ConfigFile::parse("offhook.toml", text, []).unwrap()
@@ -487,7 +525,14 @@ mod tests {
             ("relay_addresses = [\"0.0.0.0\"]", "turn.relay_addresses"),
             ("relay_ports = [50000, 49999]", "turn.relay_ports"),
             ("realm = \"\"", "turn.realm"),
-            ("users = [{ name = \"a:b\", password = \"c\" }]", "turn.users"),
+            ("users = [{ name = \"a:b\", password = \"c\" }]", "turn.users[0].name = \"a:b\""),
+            ("users = [{ name = \"a\" }]", "turn.users[0].password = (not set)"),
+            ("users = [{ name = \"a\", password = \"p\", md5_key = \"k\" }]", "turn.users[0].password = \"***\""),
+            ("users = [{ name = \"a\", md5_key = \"0x12\" }]", "turn.users[0].md5_key = \"***\": 0x and 32"),
+            ("host = \"turn:t.example.org\"", "turn.host"),
+            ("udp = false\ntcp = false", "turn.udp = false: true, or tcp"),
+            ("stun = false\nstun_only = true", "turn.stun_only = true"),
+            ("tls = false\ntls_listen = \"192.0.2.1:5349\"\ncertificate = \"a\"\nkey = \"b\"", "turn.tls_listen"),
             ("lifetime_s = 5", "turn.lifetime_s = 5: 60 to 3600"),
             ("threads = 0", "turn.threads"),
             ("certificate = \"a\"", "turn.certificate"),
@@ -520,31 +565,5 @@ mod tests {
         ] {
             read(control, turn).unwrap();
         }
-    }
-
-    #[test]
-    fn browsers_are_told_addresses_that_they_can_reach() {
-        let open = "[net]\npublic_addresses = [{ public = \"203.0.113.5\", local = \"10.0.0.5\" }]\n";
-        let urls = |text: &str, page: Option<&str>| {
-            let file = file(text);
-            file.turn().unwrap().urls(&file.net().unwrap(), page)
-        };
-        let listen = "[turn]\nlisten = [\"0.0.0.0:3478\"]\n";
-        assert_eq!(
-            urls(&format!("{open}{listen}"), Some("phone.example.org")),
-            ["turn:203.0.113.5:3478?transport=udp", "turn:203.0.113.5:3478?transport=tcp"]
-        );
-        let files = "[tls]\ncertificate = \"a\"\nkey = \"b\"\n";
-        assert_eq!(
-            urls(&format!("{open}{files}{listen}tls_listen = \"10.0.0.5:443\"\n"), Some("phone.example.org")).last(),
-            Some(&"turns:phone.example.org:443?transport=tcp".to_owned())
-        );
-        assert_eq!(urls(listen, Some("[2001:db8::5]"))[0], "turn:[2001:db8::5]:3478?transport=udp");
-        // Nothing that a header says gets into a URL unless it is a host.
-        assert!(urls(listen, Some("a?transport=udp")).is_empty());
-        assert!(urls(listen, None).is_empty());
-        assert_eq!(urls("", Some("localhost"))[0], "turn:127.0.0.1:3478?transport=udp");
-        assert!(urls("", Some("phone.example.org")).is_empty());
-        assert!(urls("[turn]\nenabled = false\n", Some("localhost")).is_empty());
     }
 }

@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn few_slips_are_counted_as_the_whole_table_counts_them() {
         let words: Vec<String> = (0..400_usize)
-            .map(|n| (0..n % 7).map(|at| ["a", "b", "c"][(n * 7_919 >> (2 * at)) % 3]).collect())
+            .map(|n| (0..n % 7).map(|at| ["a", "b", "c"][((n * 7_919) >> (2 * at)) % 3]).collect())
             .collect();
         for a in &words {
             for b in &words {

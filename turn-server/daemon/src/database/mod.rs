@@ -4,16 +4,20 @@
 //! login; here it is read as a whole beside the relaying threads, again every few seconds and after a failed login, so
 //! that a database that is slow or away delays nobody.
 mod connection;
+mod kept;
 mod watch;
 
 pub use connection::DatabaseError;
 pub(crate) use connection::Source;
-pub(crate) use watch::{Poke, Watch};
+pub(crate) use kept::Kept;
+pub(crate) use watch::Poke;
 
 use crate::plan::Plan;
 use connection::Connection;
+use offhook_runtime::config::Turn;
 use offhook_turn_core::conf::{Conf, Hidden};
 use offhook_turn_core::{AddressRange, UserSecret};
+use watch::Watch;
 
 /// Of each table; what is more is left out, and said.
 const ROWS_MAX: usize = 500_000;
@@ -41,6 +45,26 @@ impl DatabasePlan {
         let secrets = conf.use_auth_secret || !conf.static_auth_secrets.is_empty();
         let users = conf.lt_cred_mech || !secrets;
         Ok(Some(Self { source, realm: realm.to_owned(), users, secrets }))
+    }
+
+    /// Of `[turn] database_url`: users and secrets alike.
+    pub(crate) fn native(turn: &Turn) -> Result<Option<Self>, String> {
+        let text = turn.database_url.expose();
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let path = text.strip_prefix("sqlite://").or(text.strip_prefix("sqlite:")).unwrap_or(text);
+        let source = if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            Source::postgres(text).map_err(|error| match error {
+                DatabaseError::Connection(why) => format!("\"postgres://user:password@host/name\"; {why}"),
+                other => other.to_string(),
+            })?
+        } else if path.starts_with('/') {
+            Source::sqlite(path)
+        } else {
+            return Err("the whole path of an SQLite file, or \"postgres://user:password@host/name\"".to_owned());
+        };
+        Ok(Some(Self { source, realm: turn.realm.clone(), users: true, secrets: true }))
     }
 
     pub(crate) async fn read(&self) -> Result<Rows, DatabaseError> {

@@ -1,5 +1,6 @@
 //! Reads the database again: every few seconds, and soon after somebody could not log in.
 use super::{DatabasePlan, Rows};
+use offhook_turn_core::{AuthError, Denial, Output};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
@@ -19,8 +20,13 @@ const SURELY_EVERY: Duration = Duration::from_secs(60);
 pub(crate) struct Poke(Arc<Notify>);
 
 impl Poke {
-    pub(crate) fn poke(&self) {
-        self.0.notify_one();
+    /// After a failed login that a new user, or a new password, would explain.
+    pub(crate) fn hear(&self, output: &Output) {
+        if let Output::Denied(denied) = output
+            && matches!(denied.why, Denial::Auth(AuthError::Unknown(_) | AuthError::Password))
+        {
+            self.0.notify_one();
+        }
     }
 }
 
