@@ -343,8 +343,9 @@ mod tests {
             assert!((1_280..=65_536).contains(&error.data), "an MTU of {}", error.data);
             // Nothing of it is left for the next one.
             assert!(sockets.relay(key).unwrap().1.take_error().is_none());
-            // Who did not ask for it is told nothing.
-            assert_eq!((send(&mut sockets, to, TOO_LONG, false), sockets.errors.len()), (1, 0));
+            // Who did not ask for it is told nothing: it leaves in fragments, or is longer than any datagram.
+            send(&mut sockets, to, TOO_LONG, false);
+            assert!(sockets.errors.is_empty());
             drop(peer);
         }
     }
