@@ -60,7 +60,7 @@ impl ConfigFile {
     ) -> Result<Self, ConfigError> {
         let mut table: Table = text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax {
             file: name.to_owned(),
-            message: error.to_string(),
+            message: error.to_string().trim_end().to_owned(),
         })?;
         let from_environment = environment::overlay(&mut table, variables)?;
         let config = Self { path: None, name: name.to_owned(), table, from_environment };
@@ -87,6 +87,9 @@ impl ConfigFile {
     /// One section as a type; an absent section is an empty one.
     pub fn section<T: DeserializeOwned>(&self, name: &str) -> Result<T, ConfigError> {
         let value = self.table.get(name).cloned().unwrap_or_else(|| Value::Table(Table::new()));
+        if !value.is_table() {
+            return Err(self.refusal(name, &format!("a section: [{name}], and its keys below it")));
+        }
         self.read(name, value)
     }
 
@@ -112,7 +115,7 @@ impl ConfigFile {
         serde_path_to_error::deserialize(value).map_err(|error| {
             let inner = error.path().to_string();
             let path = if inner == "." { root.to_owned() } else { format!("{root}.{inner}") };
-            self.refusal(&path, error.inner().message())
+            self.refusal(&path, in_our_words(error.inner().message()))
         })
     }
 
@@ -153,5 +156,16 @@ impl ConfigFile {
     /// The file's name, for messages.
     pub fn name(&self) -> &str {
         &self.name
+    }
+}
+
+/// What the standard library says of an address helps nobody who wrote a host's name.
+fn in_our_words(message: &str) -> &str {
+    match message.trim_end() {
+        "invalid socket address syntax" => {
+            "an address and a port, such as \"192.0.2.1:8080\" or \"[::1]:8080\"; no host's name"
+        }
+        "invalid IP address syntax" => "an address, such as \"192.0.2.1\" or \"2001:db8::1\"; no host's name",
+        other => other,
     }
 }

@@ -124,3 +124,12 @@ fn what_acme_cannot_use_is_refused_with_the_reason() {
     assert!(plain.contains("tls.acme_directory") && plain.contains("https://"), "{plain}");
     assert!(tls(&format!("{names}acme_contact = \"a@example.org\"\n")).unwrap_err().contains("mailto:"));
 }
+
+#[test]
+fn what_is_no_section_or_no_address_is_said_in_plain_words() {
+    let sip = |text: &str| config(text, &[]).and_then(|c| c.section::<Sip>("sip")).unwrap_err().to_string();
+    assert_eq!(sip("sip = 3\n"), "offhook.toml: sip = 3: a section: [sip], and its keys below it");
+    let named = sip("[sip]\nlisten = [\"localhost:5060\"]\n");
+    assert!(named.contains("sip.listen[0] = \"localhost:5060\": an address and a port, such as"), "{named}");
+    assert!(!sip("[sip\n").ends_with('\n'));
+}
