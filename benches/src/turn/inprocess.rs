@@ -1,5 +1,6 @@
 //! Calls whose every packet goes through the TURN server to the SFU of the same process and back: what the process
-//! spends with the hand-over between the two in one thread, and without it, over their sockets.
+//! spends with the hand-over between the two, and without it, over their sockets. With one thread of each, and with two,
+//! where half of the calls' packets have their browser's allocation in one thread and their room in the other.
 use super::{CHANNELS_FROM, PASSWORD, REALM, USER, median};
 use crate::forward::client::{Client, ClientIdentity, Wire};
 use crate::forward::ground::{self, Pace};
@@ -29,24 +30,34 @@ const ROUND_S: u32 = 4;
 pub fn run(quick: bool) -> anyhow::Result<()> {
     eprintln!(
         "in-process: {LEGS} legs in rooms of two, PCMU over DTLS-SRTP, all through TURN channels; SFU and TURN in this \
-         process, their threads pinned to core 0; CPU time of both threads for every packet that arrived"
+         process, their threads pinned to core 0; CPU time of all of them for every packet that arrived"
     );
-    let mut handed = Stack::start(true, "127.0.0.1:17882".parse()?)?;
-    let mut sockets = Stack::start(false, "127.0.0.1:17883".parse()?)?;
+    let rounds = if quick { 1 } else { 3 };
+    let (with, without) = compare(1, 17_882, rounds)?;
+    result("turn.inprocess_ns_per_packet", with, "ns");
+    result("turn.inprocess_sockets_ns_per_packet", without, "ns");
+    result("turn.inprocess_cpu_ratio", with / without, "ratio");
+    let (with, without) = compare(2, 17_884, rounds)?;
+    result("turn.inprocess_ns_per_packet_2_threads", with, "ns");
+    result("turn.inprocess_sockets_ns_per_packet_2_threads", without, "ns");
+    result("turn.inprocess_cpu_ratio_2_threads", with / without, "ratio");
+    Ok(())
+}
+
+/// So many media threads from a port on; what a packet costs handed over, and by sockets.
+fn compare(threads: u16, port: u16, rounds: usize) -> anyhow::Result<(f64, f64)> {
+    let mut handed = Stack::start(true, port, threads)?;
+    let mut sockets = Stack::start(false, port + threads, threads)?;
     let (mut with, mut without) = (Vec::new(), Vec::new());
-    for round in 0..if quick { 1 } else { 3 } {
+    for round in 0..rounds {
         let (a, b) = (handed.round()?, sockets.round()?);
-        eprintln!("in-process round {round}: {a:.0} ns handed over, {b:.0} ns over sockets");
+        eprintln!("in-process round {round}, threads {threads}: {a:.0} ns handed over, {b:.0} ns over sockets");
         with.push(a);
         without.push(b);
     }
     handed.stop()?;
     sockets.stop()?;
-    let (with, without) = (median(with), median(without));
-    result("turn.inprocess_ns_per_packet", with, "ns");
-    result("turn.inprocess_sockets_ns_per_packet", without, "ns");
-    result("turn.inprocess_cpu_ratio", with / without, "ratio");
-    Ok(())
+    Ok((median(with), median(without)))
 }
 
 struct Stack {
@@ -62,13 +73,16 @@ struct Stack {
 }
 
 impl Stack {
-    fn start(is_handed_over: bool, media: SocketAddr) -> anyhow::Result<Self> {
-        let names = ["sfu-media-0", "turn-0"];
+    fn start(is_handed_over: bool, port: u16, threads: u16) -> anyhow::Result<Self> {
+        let names: Vec<String> = (0..threads).flat_map(|n| [format!("sfu-media-{n}"), format!("turn-{n}")]).collect();
         let others: Vec<i32> = names.iter().flat_map(|name| cpu::tids_by_name(name)).collect();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let data = tempfile::tempdir()?;
-        let file =
-            ConfigFile::parse("bench", &format!("[sfu]\nmedia_listen = [\"{media}\"]\nmedia_threads = 1\n"), [])?;
+        let file = ConfigFile::parse(
+            "bench",
+            &format!("[sfu]\nmedia_listen = [\"127.0.0.1:{port}\"]\nmedia_threads = {threads}\n"),
+            [],
+        )?;
         let switch = LifecycleSwitch::new(file.clone());
         let bus = Bus::in_process("bench")?;
         let node = NodeId::parse("sfu-bench")?;
@@ -86,19 +100,19 @@ impl Stack {
         };
         let sfu = runtime.block_on(SfuDaemon::build(SfuDaemon::config(&file)?, deps))?;
         let sfu = runtime.spawn(sfu.run());
-        let (turn, told) = runtime.block_on(Server::start_among(plan(media)?, hosts))?;
+        let (turn, told) = runtime.block_on(Server::start_among(plan(port, threads)?, hosts))?;
         std::thread::spawn(move || told.iter().for_each(drop));
         let server = *turn.udp_addresses().first().context("a listener")?;
-        let legs = join(&runtime, &bus, &node, server, media)?;
+        let legs = join(&runtime, &bus, &node, server)?;
         let found = names.iter().flat_map(|name| cpu::tids_by_name(name));
         let tids: Vec<i32> = found.filter(|tid| !others.contains(tid)).collect();
-        ensure!(tids.len() == 2, "{} threads instead of two", tids.len());
+        ensure!(tids.len() == names.len(), "{} threads instead of {}", tids.len(), names.len());
         let sockets = legs.iter().map(|leg| leg.wire.socket().try_clone()).collect::<Result<_, _>>()?;
         tids.iter().try_for_each(|tid| cpu::pin(*tid, 0))?;
         Ok(Self { runtime, sfu, switch, turn, legs, sockets, tids, sent: 0, _data: data })
     }
 
-    /// CPU time of both threads for every packet.
+    /// CPU time of the threads for every packet.
     fn round(&mut self) -> anyhow::Result<f64> {
         self.legs.iter().try_for_each(Client::check)?;
         self.drive(LEGS as u32 * 25)?;
@@ -151,25 +165,20 @@ impl Stack {
     }
 }
 
-fn plan(media: SocketAddr) -> anyhow::Result<Plan> {
+fn plan(port: u16, threads: u16) -> anyhow::Result<Plan> {
     let mut reading = Reading::default();
     reading.add_file(&format!(
         "listening-ip=127.0.0.1\nrelay-ip=127.0.0.1\nrealm={REALM}\nlt-cred-mech\nuser={USER}:{PASSWORD}\nno-tcp\nno-tls\n\
-         no-dtls\nrelay-threads=1\nunauthorized-ratelimit-rps=100000\n"
+         no-dtls\nrelay-threads={threads}\nunauthorized-ratelimit-rps=100000\n"
     ));
     let mut plan = Plan::of(&reading.conf)?;
     plan.udp = vec!["127.0.0.1:0".parse()?];
-    plan.settings.policy.media = vec![MediaPeer { announced: media, local: media }];
+    let media = (port..port + threads).map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    plan.settings.policy.media = media.map(|media| MediaPeer { announced: media, local: media }).collect();
     Ok(plan)
 }
 
-fn join(
-    runtime: &Runtime,
-    bus: &Bus,
-    node: &NodeId,
-    server: SocketAddr,
-    media: SocketAddr,
-) -> anyhow::Result<Vec<Client>> {
+fn join(runtime: &Runtime, bus: &Bus, node: &NodeId, server: SocketAddr) -> anyhow::Result<Vec<Client>> {
     let identity = ClientIdentity::new()?;
     let mut legs = Vec::new();
     for index in 0..LEGS {
@@ -183,8 +192,17 @@ fn join(
         let joined = runtime.block_on(daemon::ask(bus, node, &request))?;
         let mut client = TurnClient::log_in(server, USER, PASSWORD)?;
         client.allocate()?;
-        client.bind(CHANNELS_FROM, media)?;
+        client.bind(CHANNELS_FROM, candidate(&joined.answer_sdp)?)?;
         legs.push(Client::connect_by(&identity, &joined.answer_sdp, Wire::Relayed(client, CHANNELS_FROM))?);
     }
     Ok(legs)
+}
+
+/// Where the room's thread is reached.
+fn candidate(answer: &str) -> anyhow::Result<SocketAddr> {
+    let words: Option<Vec<&str>> =
+        answer.lines().find_map(|line| Some(line.strip_prefix("a=candidate:")?.split(' ').collect()));
+    let words = words.context("a candidate in the answer")?;
+    let (ip, port) = words.get(4).zip(words.get(5)).context("a candidate's address")?;
+    Ok(format!("{ip}:{port}").parse()?)
 }
