@@ -351,6 +351,7 @@ fn every_acting_option_changes_something() {
 /// As long as any may be, and nobody knows what its lines say. Seconds, also in a build that is not optimised, while every
 /// line is compared with every option's name letter by letter: minutes.
 #[test]
+#[allow(clippy::disallowed_methods, reason = "how long it really takes is what is tested")]
 fn a_file_as_long_as_may_be_is_read_in_time_in_proportion_to_its_lines() {
     const LINES: usize = 100_000;
     let text: String = (0..LINES).map(|n| format!("prometheus-username-labelled-{n}=x\nallowed-per-up=1\n")).collect();

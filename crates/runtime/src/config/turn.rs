@@ -517,6 +517,22 @@ mod tests {
     }
 
     #[test]
+    fn keys_and_the_databases_password_are_not_shown() {
+        let key = "0x0123456789abcdef0123456789abcdef";
+        let text = format!(
+            "[turn]\nusers = [{{ name = \"pbx\", md5_key = \"{key}\" }}]\ndatabase_url = \"postgres://u:sesame@db/coturn\"\n"
+        );
+        let file = file(&text);
+        let (turn, shown) = (file.turn().unwrap(), file.redacted());
+        assert_eq!(
+            (turn.users[0].md5_key.expose(), turn.database_url.expose()),
+            (key, "postgres://u:sesame@db/coturn")
+        );
+        assert!(shown.contains("pbx") && shown.contains("u:***@db") && !shown.contains("0123"), "{shown}");
+        assert!(!format!("{turn:?}").contains("sesame") && !format!("{turn:?}").contains("0123"));
+    }
+
+    #[test]
     fn values_that_cannot_work_are_refused_with_their_path() {
         for (line, path) in [
             ("urls = [\"turn:a\"]", "turn.secrets = (not set)"),
