@@ -1,5 +1,5 @@
 //! SIGUSR1 under load.
-use crate::rig::Daemon;
+use crate::rig::{Daemon, Ends};
 use offhook_testkit::TurnClient;
 use std::collections::HashSet;
 use std::net::{SocketAddr, UdpSocket};
@@ -91,6 +91,7 @@ impl Flow {
         let Self { mut client, peer } = self;
         let end = AtomicBool::new(false);
         std::thread::scope(|scope| {
+            let ends = Ends(&end);
             let echo = scope.spawn(|| Self::echo(&peer, &end));
             let (begin, mut sent, mut back) = (Instant::now(), 0, HashSet::new());
             while !until.load(Ordering::Relaxed) {
@@ -107,7 +108,7 @@ impl Flow {
             }
             client.socket().set_read_timeout(Some(Duration::from_secs(1))).unwrap();
             while back.len() < sent as usize && take(&client, &mut back) {}
-            end.store(true, Ordering::Relaxed);
+            drop(ends);
             let up = echo.join().unwrap();
             assert_eq!((up.len() as u64, back.len() as u64), (sent, sent), "of {sent}, up and down");
             carried.fetch_add(2 * sent, Ordering::Relaxed);
@@ -148,6 +149,7 @@ fn five_thousand_packets_a_second_lose_none_to_a_drain() {
         for flow in flows {
             scope.spawn(|| flow.run(&end, &carried));
         }
+        let ends = Ends(&end);
         std::thread::park_timeout(Duration::from_millis(500));
         daemon.signal("USR1");
         daemon.wait_for("draining");
@@ -158,7 +160,7 @@ fn five_thousand_packets_a_second_lose_none_to_a_drain() {
             std::thread::park_timeout(Duration::from_millis(50));
         }
         assert!(daemon.child.try_wait().unwrap().is_none(), "it ended before its relays");
-        end.store(true, Ordering::Relaxed);
+        drop(ends);
     });
     let (carried, took) = (carried.into_inner(), begin.elapsed());
     println!("{carried} packets in {took:?}");

@@ -1,5 +1,5 @@
 //! Strangers in great number: no memory, no sockets, few lines, and a call goes on.
-use crate::rig::{Daemon, eventually};
+use crate::rig::{Daemon, Ends, eventually};
 use offhook_testkit::{Rng, TurnClient};
 use offhook_wire_stun::{AttributeType, Class, MessageBuilder, Method, TransactionId};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -110,6 +110,7 @@ fn strangers_leave_no_memory_sockets_or_long_log_and_a_call_loses_nothing() {
     let server = daemon.at();
     let (end, sent) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
+        let ends = Ends(&end);
         let flooding = scope.spawn(|| flood(server, 1, &end, &sent));
         // Warm: tables and buffers have the size that they need.
         call(&client, &peer, Instant::now() + Duration::from_secs(1));
@@ -118,7 +119,7 @@ fn strangers_leave_no_memory_sockets_or_long_log_and_a_call_loses_nothing() {
         let carried = call(&client, &peer, Instant::now() + Duration::from_secs(seconds));
         let (flooded, lines) = (sent.load(Ordering::Relaxed) - already, daemon.lines());
         let grown = daemon.resident_kib().saturating_sub(kib);
-        end.store(true, Ordering::Relaxed);
+        drop(ends);
         flooding.join().unwrap();
         println!("{flooded} from strangers, {carried} of the call there and back, {grown} KiB, {} lines", lines.len());
         assert!(carried > 50 * seconds && flooded > 2_000 * seconds, "{carried} beside {flooded}");
