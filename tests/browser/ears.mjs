@@ -23,6 +23,8 @@ export function ears() {
   })`;
 
   async function open() {
+    // A page without an origin yet (about:blank) has no worklets and plays nothing.
+    if (!window.isSecureContext) return;
     context = new AudioContext({ sampleRate: RATE });
     await context.audioWorklet.addModule(URL.createObjectURL(new Blob([worklet], { type: 'text/javascript' })));
     sink = new AudioWorkletNode(context, 'ears', { numberOfInputs: 1, channelCount: 1, channelCountMode: 'explicit' });

@@ -4,7 +4,7 @@ use offhook_tests::sipp::plain_invite;
 use offhook_tests::stack::{DAEMONS, Plan};
 use offhook_tests::trunk::{OUR_NUMBER, TELEPHONE, Trunk};
 use offhook_tests::wait::{self, secs};
-use offhook_tests::{Baresip, Softphone, Stack, ports, sound};
+use offhook_tests::{Baresip, Softphone, Stack, ports, sound, story};
 use offhook_wire_stun::{Class, MessageBuilder, Method, TransactionId};
 use serde_json::json;
 use std::io::{Read as _, Write as _};
@@ -397,51 +397,54 @@ impl Row {
 
 #[test]
 fn every_door_refuses_names_and_counts_it_while_a_call_goes_on() {
-    let trunk = Trunk::on_loopback();
-    let stack = Stack::split(&Plan { config: trunk.config(), ..Plan::default() });
-    let other = stack.key_of_new_tenant("elsewhere");
-    let folder = stack.folder.path().to_path_buf();
-    let callee = Baresip::start(&folder, trunk.port, &sound::tone_file(&folder, 620, sound::TELEPHONE_RATE, 180), true);
-    let mut phone = Softphone::sign_in(&stack, "Alice", 440);
-    phone.dial(TELEPHONE);
-    phone.wait_active();
-    phone.hear_tone(620, 4.0, 1);
-    let alice = Api::dev(&stack.url(), "alice");
-    let call = wait::until("the call in the log", secs(5), || {
-        alice.calls().first().and_then(|c| c["id"].as_str().map(str::to_owned)).ok_or_else(|| "none".into())
+    story(|| {
+        let trunk = Trunk::on_loopback();
+        let stack = Stack::split(&Plan { config: trunk.config(), ..Plan::default() });
+        let other = stack.key_of_new_tenant("elsewhere");
+        let folder = stack.folder.path().to_path_buf();
+        let callee =
+            Baresip::start(&folder, trunk.port, &sound::tone_file(&folder, 620, sound::TELEPHONE_RATE, 180), true);
+        let mut phone = Softphone::sign_in(&stack, "Alice", 440);
+        phone.dial(TELEPHONE);
+        phone.wait_active();
+        phone.hear_tone(620, 4.0, 1);
+        let alice = Api::dev(&stack.url(), "alice");
+        let call = wait::until("the call in the log", secs(5), || {
+            alice.calls().first().and_then(|c| c["id"].as_str().map(str::to_owned)).ok_or_else(|| "none".into())
+        });
+        let from = phone.heard_frames();
+        let attacker = Attacker { stack, alice, other, call };
+        let mut wrong: Vec<String> = TABLE.iter().filter_map(|row| row.knock(&attacker)).collect();
+        // Ten of each at once as well: nothing may depend on their coming one by one.
+        for _ in 0..10 {
+            for row in TABLE.iter().filter(|row| row.counter.0 == "sfu" || row.counter.0 == "sip") {
+                (row.send)(&attacker);
+            }
+        }
+        let seconds = (phone.heard_frames() - from) / 48_000;
+        phone.listen_from(from, seconds).assert_only("Alice under attack", 620, &[440, 1_400]);
+        let untold =
+            |logs: &str| TABLE.iter().filter(|row| !logs.contains(row.log)).map(|row| row.input).collect::<Vec<_>>();
+        // The media port's line comes every ten seconds at most.
+        let deadline = Instant::now() + secs(15);
+        loop {
+            let logs = attacker.stack.logs() + &attacker.stack.nats.as_ref().unwrap().log();
+            let missing = untold(&logs);
+            if missing.is_empty() || Instant::now() > deadline {
+                wrong.extend(missing.iter().map(|input| format!("{input}: the log does not tell of it")));
+                break;
+            }
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
+        phone.hang_up();
+        phone.wait_idle();
+        callee.wait_call_closed();
+        callee.heard().from_onset(440, 3.0).but_last(0.5).assert_only("the telephone under attack", 440, &[620]);
+        assert_eq!(attacker.stack.figure("sfu", "sfu_panics_total", ""), 0.0);
+        for daemon in DAEMONS {
+            assert_eq!(attacker.stack.figure(daemon, "restarts_total", ""), 0.0, "{daemon} began anew");
+        }
+        assert_eq!(attacker.alice.get(&format!("/v1/calls/{}", attacker.call))["cause"], json!("normal"));
     });
-    let from = phone.heard_frames();
-    let attacker = Attacker { stack, alice, other, call };
-    let mut wrong: Vec<String> = TABLE.iter().filter_map(|row| row.knock(&attacker)).collect();
-    // Ten of each at once as well: nothing may depend on their coming one by one.
-    for _ in 0..10 {
-        for row in TABLE.iter().filter(|row| row.counter.0 == "sfu" || row.counter.0 == "sip") {
-            (row.send)(&attacker);
-        }
-    }
-    let seconds = (phone.heard_frames() - from) / 48_000;
-    phone.listen_from(from, seconds).assert_only("Alice under attack", 620, &[440, 1_400]);
-    let untold =
-        |logs: &str| TABLE.iter().filter(|row| !logs.contains(row.log)).map(|row| row.input).collect::<Vec<_>>();
-    // The media port's line comes every ten seconds at most.
-    let deadline = Instant::now() + secs(15);
-    loop {
-        let logs = attacker.stack.logs() + &attacker.stack.nats.as_ref().unwrap().log();
-        let missing = untold(&logs);
-        if missing.is_empty() || Instant::now() > deadline {
-            wrong.extend(missing.iter().map(|input| format!("{input}: the log does not tell of it")));
-            break;
-        }
-        std::thread::park_timeout(Duration::from_millis(100));
-    }
-    assert!(wrong.is_empty(), "{wrong:#?}");
-    phone.hang_up();
-    phone.wait_idle();
-    callee.wait_call_closed();
-    callee.heard().from_onset(440, 3.0).but_last(0.5).assert_only("the telephone under attack", 440, &[620]);
-    assert_eq!(attacker.stack.figure("sfu", "sfu_panics_total", ""), 0.0);
-    for daemon in DAEMONS {
-        assert_eq!(attacker.stack.figure(daemon, "restarts_total", ""), 0.0, "{daemon} began anew");
-    }
-    assert_eq!(attacker.alice.get(&format!("/v1/calls/{}", attacker.call))["cause"], json!("normal"));
 }

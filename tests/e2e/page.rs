@@ -2,34 +2,36 @@
 use offhook_tests::browser::{Options, label, role, says, text};
 use offhook_tests::stack::Plan;
 use offhook_tests::wait::secs;
-use offhook_tests::{Softphone, Stack, sound};
+use offhook_tests::{Softphone, Stack, sound, story};
 
 #[test]
 fn a_narrow_page_is_used_by_keyboard_alone_under_a_strict_policy() {
-    let stack = Stack::up(&Plan::default());
-    let wav = sound::tone_file(stack.folder.path(), 440, sound::BROWSER_RATE, 4);
-    let options = Options { wav: Some(wav), narrow: true, ..Options::default() };
-    let mut alice = Softphone::open(&stack, "Alice", options);
-    let too_wide = alice.evaluate("document.documentElement.scrollWidth > innerWidth");
-    assert_eq!(too_wide, false, "the page scrolls sideways");
-    tab_to(&mut alice, "Number or extension");
-    for key in ["*", "4", "3", "Enter"] {
-        alice.press(key);
-    }
-    alice.wait_active();
-    tab_to(&mut alice, "Mute");
-    alice.press("Enter");
-    alice.wait_for(&role("button", "Unmute"), secs(5));
-    tab_to(&mut alice, "Hang up");
-    alice.press("Enter");
-    alice.wait_for(&says("status", "You ended the call."), secs(10));
-    let console = alice.console();
-    assert!(!console.contains("Content Security Policy"), "{console}");
-    let policy = stack_policy(&stack);
-    for part in ["default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'"] {
-        assert!(policy.contains(part), "{part} is not in {policy}");
-    }
-    assert!(!policy.contains("unsafe-inline"), "{policy}");
+    story(|| {
+        let stack = Stack::up(&Plan::default());
+        let wav = sound::tone_file(stack.folder.path(), 440, sound::BROWSER_RATE, 120);
+        let options = Options { wav: Some(wav), narrow: true, ..Options::default() };
+        let mut alice = Softphone::open(&stack, "Alice", options);
+        let too_wide = alice.evaluate("document.documentElement.scrollWidth > innerWidth");
+        assert_eq!(too_wide, false, "the page scrolls sideways");
+        tab_to(&mut alice, "Number or extension");
+        for key in ["*", "4", "3", "Enter"] {
+            alice.press(key);
+        }
+        alice.wait_active();
+        tab_to(&mut alice, "Mute");
+        alice.press("Enter");
+        alice.wait_for(&role("button", "Unmute"), secs(5));
+        tab_to(&mut alice, "Hang up");
+        alice.press("Enter");
+        alice.wait_for(&says("status", "You ended the call."), secs(10));
+        let console = alice.console();
+        assert!(!console.contains("Content Security Policy"), "{console}");
+        let policy = stack_policy(&stack);
+        for part in ["default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'"] {
+            assert!(policy.contains(part), "{part} is not in {policy}");
+        }
+        assert!(!policy.contains("unsafe-inline"), "{policy}");
+    });
 }
 
 fn stack_policy(stack: &Stack) -> String {
@@ -54,38 +56,44 @@ fn tab_to(phone: &mut Softphone, name: &str) {
 
 #[test]
 fn a_person_who_refuses_the_microphone_is_told_how_to_allow_it() {
-    let stack = Stack::up(&Plan::default());
-    let mut alice = Softphone::open(&stack, "Alice", Options { microphone_denied: true, ..Options::default() });
-    alice.dial("*43");
-    alice.wait_for(&says("alert", "This page may not use the microphone."), secs(10));
-    assert_eq!(stack.figure("control", "calls", ""), 0.0, "a call was begun without a microphone");
+    story(|| {
+        let stack = Stack::up(&Plan::default());
+        let mut alice = Softphone::open(&stack, "Alice", Options { microphone_denied: true, ..Options::default() });
+        alice.dial("*43");
+        alice.wait_for(&says("alert", "This page may not use the microphone."), secs(10));
+        assert_eq!(stack.figure("control", "calls", ""), 0.0, "a call was begun without a microphone");
+    });
 }
 
 #[test]
 fn a_second_tab_waits_and_takes_the_running_call_over_when_asked_to() {
-    let stack = Stack::up(&Plan::default());
-    let mut alice = Softphone::sign_in(&stack, "Alice", 440);
-    alice.dial("*43");
-    alice.wait_active();
-    alice.use_tab("second");
-    alice.open(&stack.url());
-    alice.wait_for(&text("The phone is active in another tab"), secs(10));
-    alice.click(&role("button", "Use the phone here"));
-    alice.wait_active();
-    alice.hear_tone(440, 5.0, 3).assert_only("Alice in the second tab", 440, &[1_400]);
-    alice.use_tab("main");
-    alice.wait_for(&text("The phone is active in another tab"), secs(10));
+    story(|| {
+        let stack = Stack::up(&Plan::default());
+        let mut alice = Softphone::sign_in(&stack, "Alice", 440);
+        alice.dial("*43");
+        alice.wait_active();
+        alice.use_tab("second");
+        alice.open(&stack.url());
+        alice.wait_for(&text("The phone is active in another tab"), secs(10));
+        alice.click(&role("button", "Use the phone here"));
+        alice.wait_active();
+        alice.hear_tone(440, 5.0, 3).assert_only("Alice in the second tab", 440, &[1_400]);
+        alice.use_tab("main");
+        alice.wait_for(&text("The phone is active in another tab"), secs(10));
+    });
 }
 
 #[test]
 fn a_page_whose_server_is_away_says_so_and_comes_back() {
-    let mut stack = Stack::up(&Plan::default());
-    let mut alice = Softphone::sign_in(&stack, "Alice", 440);
-    stack.kill_9("offhook");
-    alice.wait_for(&says("alert", "Connection lost. Reconnecting"), secs(15));
-    stack.start("offhook");
-    alice.wait_gone(&says("alert", "Connection lost. Reconnecting"), secs(20));
-    alice.wait_for(&label("Number or extension"), secs(5));
-    alice.dial("*43");
-    alice.wait_active();
+    story(|| {
+        let mut stack = Stack::up(&Plan::default());
+        let mut alice = Softphone::sign_in(&stack, "Alice", 440);
+        stack.kill_9("offhook");
+        alice.wait_for(&says("alert", "Connection lost. Reconnecting"), secs(15));
+        stack.start("offhook");
+        alice.wait_gone(&says("alert", "Connection lost. Reconnecting"), secs(20));
+        alice.wait_for(&label("Number or extension"), secs(5));
+        alice.dial("*43");
+        alice.wait_active();
+    });
 }

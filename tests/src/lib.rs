@@ -19,6 +19,7 @@ pub mod sound;
 pub mod stack;
 pub mod trunk;
 pub mod wait;
+pub mod witness;
 
 pub use baresip::Baresip;
 pub use browser::Browser;
@@ -30,3 +31,4 @@ pub use phone::Softphone;
 pub use sipp::Sipp;
 pub use stack::Stack;
 pub use trunk::Trunk;
+pub use witness::story;

@@ -27,7 +27,8 @@ impl Softphone {
     /// Opens the page as a development user ("Alice", "Bob") whose voice is a tone, without voice processing.
     #[track_caller]
     pub fn sign_in(stack: &Stack, name: &str, hz: u32) -> Self {
-        let wav = sound::tone_file(stack.folder.path(), hz, sound::BROWSER_RATE, 4);
+        // Chromium loses some milliseconds where the file begins again.
+        let wav = sound::tone_file(stack.folder.path(), hz, sound::BROWSER_RATE, 120);
         let mut phone = Self::open(stack, name, Options { wav: Some(wav), listen: true, ..Options::default() });
         phone.set_processing(false);
         phone
