@@ -5,7 +5,7 @@ use crate::database::{DatabaseError, DatabasePlan, Rows};
 use crate::process::ProcessPlan;
 pub use crate::tls::CertificateFiles;
 use crate::tls::CertificatePlace;
-use offhook_turn_core::conf::{Conf, Family, LogOptions, Prometheus};
+use offhook_turn_core::conf::{Conf, External, Family, LogOptions, Prometheus};
 use offhook_turn_core::{DefaultFamily, MappedAddress, PeerPolicy, QuotaLimits, Rate, RelayAddress, Settings, Users};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -20,10 +20,6 @@ pub enum PlanError {
     Ports { min: u16, max: u16 },
     #[error("there is no address to relay from: set relay-ip")]
     NoRelayAddress,
-    #[error(
-        "external-ip {0} without a local address, and there are several relay addresses: write external-ip={0}/local"
-    )]
-    AmbiguousExternal(IpAddr),
     #[error("no listener is left: no-udp and no-tcp are both set")]
     NoListener,
     #[error("there is no [turn] realm, and no host name to take its place")]
@@ -69,7 +65,7 @@ impl Plan {
             return Err(PlanError::NoListener);
         }
         let mut warnings = Vec::new();
-        let relays = relays(conf)?;
+        let relays = relays(conf, &mut warnings)?;
         let certificate = certificate(conf, &mut warnings);
         let listeners = listeners(conf);
         let has_streams = !conf.no_tcp || certificate.is_some();
@@ -180,7 +176,7 @@ fn listeners(conf: &Conf) -> Vec<SocketAddr> {
     all
 }
 
-fn relays(conf: &Conf) -> Result<Vec<RelayAddress>, PlanError> {
+fn relays(conf: &Conf, warnings: &mut Vec<String>) -> Result<Vec<RelayAddress>, PlanError> {
     let mut locals = if !conf.relay_ips.is_empty() {
         conf.relay_ips.clone()
     } else if !conf.listening_ips.is_empty() {
@@ -195,22 +191,45 @@ fn relays(conf: &Conf) -> Result<Vec<RelayAddress>, PlanError> {
     if locals.is_empty() {
         return Err(PlanError::NoRelayAddress);
     }
-    let mut relays: Vec<RelayAddress> = locals.iter().map(|ip| RelayAddress { local: *ip, announced: *ip }).collect();
-    for external in &conf.external_ips {
-        let same_family = |relay: &&mut RelayAddress| relay.local.is_ipv4() == external.announced.is_ipv4();
-        let mut of_family = relays.iter_mut().filter(same_family);
-        match external.local {
-            Some(local) => {
-                of_family.filter(|relay| relay.local == local).for_each(|r| r.announced = external.announced)
+    Ok(announced(&locals, &conf.external_ips, warnings))
+}
+
+/// `external-ip=pub/local` is for the relay address that it names; `external-ip=pub` for all others of its family but
+/// loopback, unless there are no others.
+fn announced(locals: &[IpAddr], externals: &[External], warnings: &mut Vec<String>) -> Vec<RelayAddress> {
+    let of_family = |v4: bool| locals.iter().filter(move |ip| ip.is_ipv4() == v4);
+    let pair = |local: IpAddr| externals.iter().find(|external| external.local == Some(local));
+    let bare = |v4: bool| externals.iter().find(|one| one.local.is_none() && one.announced.is_ipv4() == v4);
+    let takes_bare = |local: IpAddr| !local.is_loopback() || of_family(local.is_ipv4()).all(IpAddr::is_loopback);
+    for external in externals {
+        let External { announced, local } = external;
+        match local {
+            Some(local) if !locals.contains(local) => {
+                warnings.push(format!("external-ip={announced}/{local} does nothing: nothing is relayed from {local}"));
             }
-            None => match (of_family.next(), of_family.next()) {
-                (Some(only), None) => only.announced = external.announced,
-                (Some(_), Some(_)) => return Err(PlanError::AmbiguousExternal(external.announced)),
-                (None, _) => {}
-            },
+            Some(_) => {}
+            None if bare(announced.is_ipv4()) != Some(external) => {
+                warnings.push(format!("external-ip={announced} does nothing: another stands for its family already"));
+            }
+            None => {
+                let under = of_family(announced.is_ipv4()).filter(|ip| pair(**ip).is_none() && takes_bare(**ip));
+                let under: Vec<String> = under.map(ToString::to_string).collect();
+                if under.len() > 1 {
+                    warnings.push(format!(
+                        "external-ip={announced} is announced for each of {}: if only one of them is reached by it, \
+                         write external-ip={announced}/{}",
+                        under.join(", "),
+                        under.first().map_or("local", String::as_str)
+                    ));
+                }
+            }
         }
     }
-    Ok(relays)
+    let announce = |local: &IpAddr| {
+        let found = pair(*local).or_else(|| bare(local.is_ipv4()).filter(|_| takes_bare(*local)));
+        RelayAddress { local: *local, announced: found.map_or(*local, |external| external.announced) }
+    };
+    locals.iter().map(announce).collect()
 }
 
 fn certificate(conf: &Conf, warnings: &mut Vec<String>) -> Option<CertificateFiles> {
@@ -362,10 +381,31 @@ mod tests {
         assert_eq!(mapped[0].announced, mapped[0].local);
         assert_eq!(mapped[1].announced, "198.51.100.1".parse::<IpAddr>().unwrap());
         assert_eq!(relays("external-ip=198.51.100.1\n").unwrap()[0].announced, mapped[1].announced);
-        assert!(matches!(
-            relays("relay-ip=10.0.0.1\nrelay-ip=10.0.0.2\nexternal-ip=198.51.100.1\n"),
-            Err(PlanError::AmbiguousExternal(_))
-        ));
+    }
+
+    #[test]
+    fn an_external_address_alone_is_announced_for_every_relay_of_its_family_but_loopback() {
+        let announced = |text: &str| {
+            let plan = plan(&format!("realm=r\nuser=a:b\n{text}")).unwrap();
+            let said = plan.warnings.iter().filter(|line| line.contains("external-ip")).count();
+            (plan.relays.iter().map(|relay| relay.announced.to_string()).collect::<Vec<_>>().join(" "), said)
+        };
+        let is = |text: &str, shown: &str, said: usize| assert_eq!(announced(text), (shown.to_owned(), said), "{text}");
+        is("relay-ip=10.0.0.1\nrelay-ip=10.0.0.2\nexternal-ip=198.51.100.1\n", "198.51.100.1 198.51.100.1", 1);
+        is(
+            "relay-ip=10.0.0.1\nrelay-ip=fd00::1\nexternal-ip=198.51.100.1\nexternal-ip=2001:db8::1\n",
+            "198.51.100.1 2001:db8::1",
+            0,
+        );
+        // A proxy on this host, and the network.
+        is("listening-ip=127.0.0.1\nlistening-ip=10.0.0.1\nexternal-ip=198.51.100.1\n", "127.0.0.1 198.51.100.1", 0);
+        is("relay-ip=127.0.0.1\nexternal-ip=198.51.100.1\n", "198.51.100.1", 0);
+        // Whichever stands first: a pair counts for its own address, and of two without one the first.
+        let pairs =
+            "relay-ip=10.0.0.1\nrelay-ip=10.0.0.2\nexternal-ip=198.51.100.1\nexternal-ip=198.51.100.2/10.0.0.2\n";
+        is(pairs, "198.51.100.1 198.51.100.2", 0);
+        is("relay-ip=10.0.0.1\nexternal-ip=198.51.100.1\nexternal-ip=198.51.100.2\n", "198.51.100.1", 1);
+        is("relay-ip=10.0.0.1\nexternal-ip=198.51.100.1/10.0.0.9\n", "10.0.0.1", 1);
     }
 
     #[test]
