@@ -44,6 +44,8 @@ struct State {
     users: Arc<Users>,
     /// The SFUs of this process are neighbours: their loopback is ours.
     together: bool,
+    /// call-control finds the secret that was made where nobody chose one.
+    shared: bool,
     database: Kept,
     /// The certificate by ACME that is presented.
     fetched: Option<(PathBuf, SystemTime)>,
@@ -62,7 +64,8 @@ impl Daemon for TurnDaemon {
             return Err(StartError::new("serve TURN", "turn.enabled is false, or turn.urls names another server"));
         }
         let together = matches!(deps.taps, TapForm::InProcess(_));
-        let secrets = secrets(&config, together || deps.dev)?;
+        let shared = together || deps.dev;
+        let secrets = secrets(&config, shared)?;
         let live = Live { secrets, media: config.media(&[], together), revoked: Vec::new() };
         let mut plan = config.plan(&live).map_err(|e| StartError::new("use [turn]", e))?;
         plan.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
@@ -96,7 +99,7 @@ impl Daemon for TurnDaemon {
         Ok(Self {
             server,
             requests,
-            state: State { config, live, revoked: Revoked::default(), users, together, database, fetched },
+            state: State { config, live, revoked: Revoked::default(), users, together, shared, database, fetched },
             bus: deps.bus,
             lifecycle: deps.lifecycle,
             row: watch::Sender::new(row),
@@ -260,8 +263,9 @@ impl State {
                 for key in config.keep_fixed(&self.config) {
                     tracing::warn!(key, "changed, and waits for a restart");
                 }
-                if !config.turn.secrets.is_empty() {
-                    self.live.secrets = config.turn.secrets.clone();
+                match secrets(&config, self.shared) {
+                    Ok(secrets) => self.live.secrets = secrets,
+                    Err(error) => tracing::error!(%error, why = %error.source, "the old secrets stay"),
                 }
                 config.bound.clone_from(&self.config.bound);
                 self.config = config;

@@ -1,9 +1,11 @@
 //! The TURN server among the other daemons, on the in-process bus: whom it may relay to, what it tells, whom it ends.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod certificates;
 #[allow(dead_code, reason = "each story uses its part of the client")]
-#[path = "conf/client.rs"]
+#[path = "../conf/client.rs"]
 mod client;
+mod reloads;
 
 use client::Client;
 use offhook_bus::{Bus, BusCut, Presence, Target, wall_now};
@@ -58,13 +60,18 @@ fn deps(bus: &Bus, switch: &LifecycleSwitch, metrics: &Metrics, folder: &tempfil
 
 impl Stage {
     async fn with(text: &str) -> Self {
+        Self::start(text, true).await
+    }
+
+    /// `shared`: beside call-control, which finds the secret that was made.
+    async fn start(text: &str, shared: bool) -> Self {
         offhook_runtime::install_crypto_provider();
         let (bus, cut) = Bus::in_process_with_cut("test").unwrap();
         let (folder, metrics) = (tempfile::tempdir().unwrap(), Metrics::new());
         let file = file(text, &folder);
         let config = TurnConfig::read(&file).unwrap();
         let switch = LifecycleSwitch::new(file);
-        let deps = deps(&bus, &switch, &metrics, &folder, true);
+        let deps = deps(&bus, &switch, &metrics, &folder, shared);
         let lifecycle = deps.lifecycle.clone();
         let daemon = TurnDaemon::build(config, deps).await.unwrap();
         let stream = daemon.stream_addresses().first().copied();
@@ -80,7 +87,11 @@ impl Stage {
 
     /// Credentials as call-control gives them out.
     fn log_in(&self, user: &str, ttl_s: u64) -> io::Result<TurnClient> {
-        let minted = credentials::mint(self.secret().as_bytes(), wall_now().0 / 1_000 + ttl_s, user);
+        self.log_in_under(&self.secret(), user, ttl_s)
+    }
+
+    fn log_in_under(&self, secret: &str, user: &str, ttl_s: u64) -> io::Result<TurnClient> {
+        let minted = credentials::mint(secret.as_bytes(), wall_now().0 / 1_000 + ttl_s, user);
         TurnClient::log_in(self.address, &minted.username, &minted.password)
     }
 
@@ -283,32 +294,6 @@ async fn without_the_bus_it_relays_to_the_sfus_that_it_knew_for_longer_than_they
     assert_eq!(echo(&late), b"HELLO");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn new_secrets_and_peers_are_taken_over_while_it_runs() {
-    let stage = Stage::with("secrets = [\"north\"]\n").await;
-    let media = sfu();
-    let named = |secret: &str| {
-        let minted = credentials::mint(secret.as_bytes(), wall_now().0 / 1_000 + 600, "u");
-        TurnClient::log_in(stage.address, &minted.username, &minted.password).unwrap()
-    };
-    let mut client = named("north");
-    client.allocate().unwrap();
-    assert!(named("south").allocate().is_err());
-    let more = format!("secrets = [\"south\", \"north\"]\nmedia_peers = [\"{media}\"]\n");
-    stage.switch.reload(file(&more, &stage.folder));
-    until("the peer stays closed", || client.bind(CHANNEL, media).is_ok()).await;
-    assert_eq!(echo(&client), b"HELLO");
-    let mut south = named("south");
-    south.allocate().unwrap();
-    // A secret that is taken away takes its sessions with it.
-    assert_eq!(stage.sessions(None).await.total, 2);
-    stage.switch.reload(file("secrets = [\"south\"]\n", &stage.folder));
-    until("the session under the old secret goes on", || client.refresh(600).is_err()).await;
-    south.refresh(600).unwrap();
-    assert_eq!(stage.sessions(None).await.total, 1);
-    assert!(!stage.folder.path().join("turn.secret").exists(), "one was chosen");
-}
-
 #[tokio::test]
 async fn alone_without_a_secret_it_does_not_start_and_says_what_to_set() {
     let (bus, folder) = (Bus::in_process("test").unwrap(), tempfile::tempdir().unwrap());
@@ -432,40 +417,6 @@ async fn each_switch_takes_away_what_it_names() {
     let mut client = udp(&stage);
     client.wait_at_most(moment);
     assert!(client.binding().is_none());
-}
-
-/// The serial number of the certificate, and the cipher; `None` when there is no handshake.
-fn handshake(server: SocketAddr, switches: &[&str]) -> Option<(String, String)> {
-    let mut command = std::process::Command::new("openssl");
-    command.args(["s_client", "-connect", &server.to_string()]).args(switches).stdin(std::process::Stdio::null());
-    let text = String::from_utf8_lossy(&command.output().expect("openssl is not installed").stdout).into_owned();
-    let cipher = text.lines().find_map(|line| line.split_once("Cipher is "))?.1.to_owned();
-    let certificate = text.split_once("-----BEGIN").and_then(|(_, rest)| rest.split_once("-----END"));
-    Some((certificate?.0.to_owned(), cipher)).filter(|(_, cipher)| cipher != "(NONE)")
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn under_acme_tls_takes_what_call_control_fetched_and_what_it_fetches_later() {
-    let text = "ciphers = \"ECDHE-ECDSA-AES128-GCM-SHA256\"\n[tls]\nacme_domains = [\"phone.example.org\"]\n";
-    let stage = Stage::with(text).await;
-    let stream = stage.stream.unwrap();
-    assert_eq!(handshake(stream, &[]), None);
-    let minted = credentials::mint(stage.secret().as_bytes(), wall_now().0 / 1_000 + 600, "u");
-    assert_eq!(Client::tcp(stream, &minted.username, &minted.password).allocate().code(), 0, "TCP waits for nobody");
-    let folder = stage.folder.path().join("control/acme");
-    std::fs::create_dir_all(&folder).unwrap();
-    let fetch = |name: &str| {
-        let certified = rcgen::generate_simple_self_signed(["phone.example.org".to_owned()]).unwrap();
-        // As rustls-acme keeps them.
-        let both = format!("{}\n{}", certified.signing_key.serialize_pem(), certified.cert.pem());
-        std::fs::write(folder.join(name), both).unwrap();
-    };
-    fetch("cached_cert_a");
-    until("the certificate serves", || handshake(stream, &[]).is_some()).await;
-    let first = handshake(stream, &["-tls1_2"]).unwrap();
-    assert_eq!(first.1, "ECDHE-ECDSA-AES128-GCM-SHA256");
-    fetch("cached_cert_a");
-    until("the renewed one serves", || handshake(stream, &["-tls1_2"]).is_some_and(|now| now.0 != first.0)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
