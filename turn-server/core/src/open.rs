@@ -102,7 +102,12 @@ impl Shard {
     /// On the address the client came to, if relays may stand there; else on any of the family.
     fn draw(&mut self, family: AddressFamily, even: Even, server: IpAddr, boldly: bool) -> Option<(usize, u16)> {
         let count = self.addresses.len();
-        let start = match self.addresses.iter().position(|a| a.local == server && is_of(a.local, family)) {
+        let came_to = self.addresses.iter().position(|a| a.local == server && is_of(a.local, family));
+        if self.settings.relay_by_arrival {
+            let place = came_to.or_else(|| self.addresses.iter().position(|a| is_of(a.local, family)))?;
+            return Some((place, self.ports.take(place, even, boldly, &mut self.random)?));
+        }
+        let start = match came_to {
             Some(place) => place,
             None => self.random.below(count),
         };

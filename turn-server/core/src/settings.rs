@@ -44,6 +44,9 @@ pub struct Settings {
     /// Relay over UDP (442 otherwise).
     pub udp_relay: bool,
     pub default_family: DefaultFamily,
+    /// Nobody chose the relay addresses: a relay stands on the one that its client came to, else on the first of the
+    /// family, and on no other, which may lead nowhere.
+    pub relay_by_arrival: bool,
     /// `None`: a nonce is good for ever.
     pub nonce_lifetime: Option<Duration>,
     pub lifetime: Duration,
@@ -74,6 +77,7 @@ impl Settings {
             turn: true,
             udp_relay: true,
             default_family: DefaultFamily::V4,
+            relay_by_arrival: false,
             nonce_lifetime: Some(Duration::from_secs(600)),
             // RFC 8656 §3.2 and §7.2, §12, §9.
             lifetime: Duration::from_secs(600),

@@ -31,6 +31,7 @@ mod tls;
 mod traffic;
 mod worker;
 
+pub use addresses::Host;
 pub use cli::main;
 pub use daemon::TurnDaemon;
 pub use native::TurnConfig;

@@ -1,5 +1,5 @@
 //! From the options of a `turnserver.conf` to what is bound, who may log in and whom they may reach.
-use crate::addresses::{outward, own_addresses};
+use crate::addresses::Host;
 use crate::ciphers::Ciphers;
 use crate::database::{DatabaseError, DatabasePlan, Rows};
 use crate::process::ProcessPlan;
@@ -7,7 +7,7 @@ pub use crate::tls::CertificateFiles;
 use crate::tls::CertificatePlace;
 use offhook_turn_core::conf::{Conf, External, Family, LogOptions, Prometheus};
 use offhook_turn_core::{DefaultFamily, MappedAddress, PeerPolicy, QuotaLimits, Rate, RelayAddress, Settings, Users};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -58,6 +58,14 @@ impl Plan {
     /// # Errors
     /// What cannot work at all.
     pub fn of(conf: &Conf) -> Result<Self, PlanError> {
+        Self::on(conf, &Host::here())
+    }
+
+    /// The same for a host that is described.
+    ///
+    /// # Errors
+    /// What cannot work at all.
+    pub fn on(conf: &Conf, host: &Host) -> Result<Self, PlanError> {
         if conf.min_port > conf.max_port {
             return Err(PlanError::Ports { min: conf.min_port, max: conf.max_port });
         }
@@ -65,13 +73,13 @@ impl Plan {
             return Err(PlanError::NoListener);
         }
         let mut warnings = Vec::new();
-        let relays = relays(conf, &mut warnings)?;
+        let relays = relays(conf, host, &mut warnings)?;
         let certificate = certificate(conf, &mut warnings);
-        let listeners = listeners(conf);
+        let listeners = listeners(conf, host);
         let has_streams = !conf.no_tcp || certificate.is_some();
         let udp = if conf.no_udp { Vec::new() } else { listeners.clone() };
         let tcp = if has_streams { listeners.clone() } else { Vec::new() };
-        let mut settings = settings(conf, &mut warnings)?;
+        let mut settings = settings(conf, host, &mut warnings)?;
         let database = DatabasePlan::of(conf, settings.users.realm())?;
         if !settings.users.admits_anyone() && settings.users.is_empty() && database.is_none() {
             warnings.push("nobody can log in: there is neither user, static-auth-secret nor user database".to_owned());
@@ -81,7 +89,7 @@ impl Plan {
             let path = conf.prometheus.path.clone().unwrap_or_else(|| "/metrics".to_owned());
             (SocketAddr::new(ip, conf.prometheus.port), path)
         });
-        settings.policy = policy(conf, &relays, &listeners, metrics.as_ref().map(|(address, _)| *address));
+        settings.policy = policy(conf, &relays, &listeners, metrics.as_ref().map(|(address, _)| *address), host);
         let threads = match usize::try_from(conf.relay_threads) {
             Ok(0) | Err(_) => std::thread::available_parallelism().map_or(1, usize::from),
             Ok(threads) => threads,
@@ -153,14 +161,14 @@ fn process(conf: &Conf) -> ProcessPlan {
     }
 }
 
-fn listeners(conf: &Conf) -> Vec<SocketAddr> {
+fn listeners(conf: &Conf, host: &Host) -> Vec<SocketAddr> {
     let ips = if conf.listening_ips.is_empty() {
-        let families = [outward(false).map(|_| false), outward(true).map(|_| true)];
-        let wildcard = |v6: bool| -> IpAddr {
-            if v6 { IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) }
-        };
-        let found: Vec<IpAddr> = families.into_iter().flatten().map(wildcard).collect();
-        if found.is_empty() { vec![wildcard(false)] } else { found }
+        let wildcards = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+        let mut found: Vec<IpAddr> = wildcards.into_iter().filter(|any| host.speaks(any.is_ipv6())).collect();
+        if found.is_empty() {
+            found.extend(wildcards.first());
+        }
+        found
     } else {
         conf.listening_ips.clone()
     };
@@ -176,18 +184,23 @@ fn listeners(conf: &Conf) -> Vec<SocketAddr> {
     all
 }
 
-fn relays(conf: &Conf, warnings: &mut Vec<String>) -> Result<Vec<RelayAddress>, PlanError> {
-    let mut locals = if !conf.relay_ips.is_empty() {
-        conf.relay_ips.clone()
-    } else if !conf.listening_ips.is_empty() {
-        conf.listening_ips.iter().copied().filter(|ip| !ip.is_unspecified()).collect()
-    } else {
-        Vec::new()
-    };
-    if locals.is_empty() {
-        locals = [outward(false), outward(true)].into_iter().flatten().collect();
+/// Those that the file names; empty where it leaves the choice to us.
+fn named_relays(conf: &Conf) -> Vec<IpAddr> {
+    let named = if conf.relay_ips.is_empty() { &conf.listening_ips } else { &conf.relay_ips };
+    let mut locals: Vec<IpAddr> = Vec::new();
+    for ip in named {
+        if !ip.is_unspecified() && !locals.contains(ip) {
+            locals.push(*ip);
+        }
     }
-    locals.dedup();
+    locals
+}
+
+fn relays(conf: &Conf, host: &Host, warnings: &mut Vec<String>) -> Result<Vec<RelayAddress>, PlanError> {
+    let mut locals = named_relays(conf);
+    if locals.is_empty() {
+        locals = host.relay_addresses();
+    }
     if locals.is_empty() {
         return Err(PlanError::NoRelayAddress);
     }
@@ -262,8 +275,13 @@ fn ciphers(list: &str, warnings: &mut Vec<String>) -> Ciphers {
     ciphers
 }
 
-fn settings(conf: &Conf, warnings: &mut Vec<String>) -> Result<Settings, PlanError> {
-    let realm = conf.realm.clone().or_else(|| conf.server_name.clone()).or_else(host_name).ok_or(PlanError::NoRealm)?;
+fn settings(conf: &Conf, host: &Host, warnings: &mut Vec<String>) -> Result<Settings, PlanError> {
+    let realm = conf
+        .realm
+        .clone()
+        .or_else(|| conf.server_name.clone())
+        .or_else(|| host.name.clone())
+        .ok_or(PlanError::NoRealm)?;
     let mut users = Users::new(&realm);
     users.set_separator(conf.rest_api_separator);
     conf.users.iter().for_each(|user| {
@@ -301,6 +319,7 @@ fn settings(conf: &Conf, warnings: &mut Vec<String>) -> Result<Settings, PlanErr
         Family::V6 => DefaultFamily::V6,
         Family::Keep => DefaultFamily::AsClient,
     };
+    settings.relay_by_arrival = named_relays(conf).is_empty();
     settings.nonce_lifetime = (conf.stale_nonce_s > 0).then(|| Duration::from_secs(conf.stale_nonce_s));
     settings.lifetime_max = Duration::from_secs(conf.max_allocate_lifetime_s);
     settings.channel_lifetime = Duration::from_secs(conf.channel_lifetime_s);
@@ -316,7 +335,13 @@ fn settings(conf: &Conf, warnings: &mut Vec<String>) -> Result<Settings, PlanErr
     Ok(settings)
 }
 
-fn policy(conf: &Conf, relays: &[RelayAddress], own: &[SocketAddr], metrics: Option<SocketAddr>) -> PeerPolicy {
+fn policy(
+    conf: &Conf,
+    relays: &[RelayAddress],
+    own: &[SocketAddr],
+    metrics: Option<SocketAddr>,
+    host: &Host,
+) -> PeerPolicy {
     let announced = relays.iter().map(|relay| relay.announced).chain(relays.iter().map(|relay| relay.local));
     let listening = conf.listening_ips.iter().copied().chain(conf.external_ips.iter().map(|e| e.announced));
     PeerPolicy {
@@ -325,7 +350,7 @@ fn policy(conf: &Conf, relays: &[RelayAddress], own: &[SocketAddr], metrics: Opt
         allow_loopback: conf.allow_loopback_peers,
         allow_private: true,
         own_sockets: own.iter().copied().chain(metrics).collect(),
-        own_addresses: announced.chain(listening).chain(own_addresses()).collect(),
+        own_addresses: announced.chain(listening).chain(host.beyond_loopback()).collect(),
         own_ports: Vec::new(),
         media: Vec::new(),
         mapped: relays
@@ -335,11 +360,6 @@ fn policy(conf: &Conf, relays: &[RelayAddress], own: &[SocketAddr], metrics: Opt
             .collect(),
         relay_ports: conf.min_port..=conf.max_port,
     }
-}
-
-fn host_name() -> Option<String> {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
-    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
 }
 
 #[cfg(test)]

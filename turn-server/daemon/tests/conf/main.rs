@@ -6,6 +6,7 @@ mod client;
 mod credentials;
 mod database;
 mod files;
+mod hosts;
 mod limits;
 mod logs;
 #[path = "../rig/net.rs"]
