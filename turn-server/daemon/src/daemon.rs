@@ -6,6 +6,7 @@ use crate::exported::Exported;
 use crate::log;
 use crate::native::{Live, TurnConfig, keep_secret};
 use crate::server::Server;
+use crate::tls::Fetched;
 use offhook_bus::{Bus, Target, wall_now};
 use offhook_contract::{DaemonKind, NodeRow, NodeState, Secret};
 use offhook_link::TapForm;
@@ -13,10 +14,9 @@ use offhook_runtime::config::TurnCertificate;
 use offhook_runtime::{ConfigError, ConfigFile, Daemon, Deps, Lifecycle, RunError, StartError};
 use offhook_turn_core::{Output, Users};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -47,8 +47,10 @@ struct State {
     /// call-control finds the secret that was made where nobody chose one.
     shared: bool,
     database: Kept,
-    /// The certificate by ACME that is presented.
-    fetched: Option<(PathBuf, SystemTime)>,
+    /// What there was by ACME when the certificate was read that is presented.
+    fetched: Fetched,
+    /// Why there is none newer: said once.
+    trouble: Option<String>,
 }
 
 impl Daemon for TurnDaemon {
@@ -72,7 +74,6 @@ impl Daemon for TurnDaemon {
         let database = Kept::open(&plan).await;
         plan.admit(database.rows());
         let users = Arc::new(plan.settings.users.clone());
-        let fetched = config.fetched_certificate();
         let (server, told) =
             Server::start_among(plan, deps.hosts).await.map_err(|e| StartError::new("serve TURN", e))?;
         config.bound = server.udp_addresses().iter().chain(server.tcp_addresses()).copied().collect();
@@ -99,7 +100,17 @@ impl Daemon for TurnDaemon {
         Ok(Self {
             server,
             requests,
-            state: State { config, live, revoked: Revoked::default(), users, together, shared, database, fetched },
+            state: State {
+                config,
+                live,
+                revoked: Revoked::default(),
+                users,
+                together,
+                shared,
+                database,
+                fetched: Fetched::new(),
+                trouble: None,
+            },
             bus: deps.bus,
             lifecycle: deps.lifecycle,
             row: watch::Sender::new(row),
@@ -197,7 +208,8 @@ fn write_log(told: Receiver<Output>, poke: Poke) -> Result<(), StartError> {
 }
 
 fn say(server: &Server, config: &TurnConfig, lifecycle: &Lifecycle) {
-    if let (Some(TurnCertificate::Acme { folder, .. }), None) = (&config.turn.certificate, config.fetched_certificate())
+    if let Some(TurnCertificate::Acme { folder, .. }) = &config.turn.certificate
+        && config.fetched_certificates().is_ok_and(|fetched| fetched.is_empty())
     {
         tracing::info!(folder = %folder.display(), "TLS waits for the certificate that call-control fetches by ACME");
     }
@@ -239,17 +251,25 @@ impl State {
         }
     }
 
-    /// call-control fetched another certificate.
+    /// call-control fetched another certificate. What cannot be read is tried again, until it can.
     fn take_certificate(&mut self, server: &Server) {
-        let newest = self.config.fetched_certificate();
-        if newest.is_none() || newest == self.fetched {
+        let found = self.config.fetched_certificates();
+        if found.as_ref().is_ok_and(|found| *found == self.fetched) {
             return;
         }
-        match server.reload_certificate() {
-            Ok(()) => tracing::info!("the certificate that was fetched by ACME serves TURN, too"),
-            Err(error) => tracing::error!(%error, "the certificate that was fetched by ACME cannot be used"),
+        match found.and_then(|found| server.reload_certificate().map(|()| found)) {
+            Ok(found) => {
+                (self.fetched, self.trouble) = (found, None);
+                tracing::info!("the certificate that was fetched by ACME serves TURN, too");
+            }
+            Err(error) => {
+                let why = error.to_string();
+                if self.trouble.as_ref() != Some(&why) {
+                    tracing::error!(%error, "no new certificate by ACME");
+                    self.trouble = Some(why);
+                }
+            }
         }
-        self.fetched = newest;
     }
 
     async fn answer(&mut self, server: &Server, incoming: offhook_bus::Incoming) {

@@ -3,7 +3,7 @@ use crate::addresses::{outward, own_addresses as own_addresses_of_host};
 use crate::ciphers::Ciphers;
 use crate::database::DatabasePlan;
 use crate::plan::{Plan, PlanError};
-use crate::tls::{CertificateFiles, CertificatePlace};
+use crate::tls::{CertificateFiles, CertificatePlace, Fetched, TlsError};
 use offhook_contract::{NodeRow, Secret};
 use offhook_runtime::config::{Net, Turn, TurnCertificate};
 use offhook_runtime::{ConfigError, ConfigFile};
@@ -15,8 +15,7 @@ use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::path::Path;
 
 /// Media ports of SFUs: each packet to a peer looks through them.
 const MEDIA_MAX: usize = 256;
@@ -170,9 +169,9 @@ impl TurnConfig {
         matches!(self.turn.certificate, Some(TurnCertificate::Acme { .. }))
     }
 
-    /// Which certificate was fetched by ACME last, and when.
-    pub(crate) fn fetched_certificate(&self) -> Option<(PathBuf, SystemTime)> {
-        self.certificate()?.place.newest()
+    /// Which certificates were fetched by ACME, and when.
+    pub(crate) fn fetched_certificates(&self) -> Result<Fetched, TlsError> {
+        self.certificate().map_or_else(|| Ok(Vec::new()), |files| files.place.fetched())
     }
 
     fn certificate(&self) -> Option<CertificateFiles> {
@@ -180,7 +179,7 @@ impl TurnConfig {
         let ciphers = (!list.is_empty()).then(|| Ciphers::of(list));
         let (place, password) = match self.turn.certificate.clone()? {
             TurnCertificate::Files { chain, key } => (CertificatePlace::Files { chain, key }, None),
-            TurnCertificate::Acme { folder, .. } => (CertificatePlace::Acme { folder }, None),
+            TurnCertificate::Acme { folder, domains } => (CertificatePlace::Acme { folder, domains }, None),
         };
         Some(CertificateFiles { place, password, ciphers })
     }

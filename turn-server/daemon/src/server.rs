@@ -4,7 +4,7 @@ use crate::plan::Plan;
 use crate::process::raise_descriptor_limit;
 use crate::quota::SharedLedger;
 use crate::stream::{Door, accept};
-use crate::tls::{Certificate, TlsError};
+use crate::tls::{Certificate, CertificateFiles, TlsError};
 use crate::worker::{Lives, Order, Parts, SharedSnapshot, Snapshot, live};
 use offhook_link::{HostThread, HostThreads, House};
 use offhook_net::{BindError, Poller, UdpOptions, UdpSocket, Waker};
@@ -133,7 +133,7 @@ impl Server {
             server.start_thread(&plan, index, secret, news.clone())?;
         }
         let door = Arc::new(Door {
-            tls: server.certificate.as_ref().map(Certificate::server_config),
+            tls: server.certificate.clone(),
             tls_only: plan.tls_only,
             workers: server.workers.clone(),
         });
@@ -243,6 +243,14 @@ impl Server {
     /// The files cannot be read; the old certificate stays.
     pub fn reload_certificate(&self) -> Result<(), TlsError> {
         self.certificate.as_ref().map_or(Ok(()), |certificate| certificate.reload())
+    }
+
+    /// Other files, or other ciphers, for connections that are new; whether TLS is spoken at all stays as it was.
+    ///
+    /// # Errors
+    /// The files cannot be read; everything stays as it was.
+    pub fn replace_certificate(&self, files: Option<&CertificateFiles>) -> Result<(), TlsError> {
+        self.certificate.as_ref().zip(files).map_or(Ok(()), |(certificate, files)| certificate.replace(files.clone()))
     }
 
     /// Ends every session and every thread.

@@ -1,10 +1,10 @@
 //! TCP and TLS clients: one task each, told apart by their first byte, feeding the thread that owns their allocation.
 use crate::crowd::{Crowd, Place};
 use crate::server::Handle;
+use crate::tls::Certificate;
 use crate::worker::Order;
 use offhook_turn_core::stream::{Framed, next_message};
 use offhook_turn_core::{ClientPath, Command, Via};
-use rustls::ServerConfig;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -107,7 +107,7 @@ fn lifetime(answer: &[u8]) -> Option<Duration> {
 }
 
 pub(crate) struct Door {
-    pub(crate) tls: Option<Arc<ServerConfig>>,
+    pub(crate) tls: Option<Arc<Certificate>>,
     pub(crate) tls_only: bool,
     pub(crate) workers: Vec<Handle>,
 }
@@ -148,7 +148,7 @@ async fn serve(stream: TcpStream, client: SocketAddr, door: &Door, standing: &Pl
     }
     match (&door.tls, first) {
         (Some(tls), [TLS_HANDSHAKE]) => {
-            let acceptor = TlsAcceptor::from(Arc::clone(tls));
+            let acceptor = TlsAcceptor::from(tls.server_config());
             let stream = timeout_at(due, acceptor.accept(stream)).await??;
             relay(stream, client, server, door, Carrier::Tls, standing).await
         }
