@@ -122,7 +122,7 @@ impl Sockets {
     /// Sends what was lined up; a run out of one relay to one peer leaves together.
     pub(crate) fn send_lined_up(&mut self, batch: &ReceiveBatch) {
         let Self { relays, lined_up, send, refused, errors, .. } = self;
-        for run in lined_up.chunk_by(|(_, a), (_, b)| a.relay == b.relay && a.to == b.to && !a.dont_fragment) {
+        for run in lined_up.chunk_by(|(_, a), (_, b)| leave_together(a, b)) {
             let Some((place, first)) = run.first() else { continue };
             let Some(Some((key, socket))) = relays.get(first.relay.index()) else { continue };
             if run.len() > 1 {
@@ -254,6 +254,11 @@ fn from_peer(
     })
 }
 
+/// One call of the system sends both, and knows one DF bit.
+fn leave_together(a: &Forward, b: &Forward) -> bool {
+    a.relay == b.relay && a.to == b.to && !a.dont_fragment && !b.dont_fragment
+}
+
 /// `false`: refused. What must not be fragmented and is longer than the way's MTU goes into `errors`.
 fn send_single(
     (key, socket): (RelayKey, &UdpSocket),
@@ -348,6 +353,19 @@ mod tests {
             assert!(sockets.errors.is_empty());
             drop(peer);
         }
+    }
+
+    /// RFC 8656 §14: the bit is the packet's own, whatever came before it.
+    #[test]
+    fn what_must_not_be_cut_leaves_by_itself() {
+        let runs = |asks: &[bool]| {
+            let to = "127.0.0.1:9".parse().unwrap();
+            let forward = |ask: &bool| Forward { relay: Key::from_bits(0), to, payload: 0..1, dont_fragment: *ask };
+            let lined_up: Vec<Forward> = asks.iter().map(forward).collect();
+            lined_up.chunk_by(leave_together).map(<[_]>::len).collect::<Vec<_>>()
+        };
+        assert_eq!(runs(&[false, true, true, false]), [1, 1, 1, 1]);
+        assert_eq!(runs(&[false, false, true, false, false, false]), [2, 1, 3]);
     }
 
     #[test]
