@@ -125,7 +125,8 @@ impl UdpSocket {
         arrays::take_error(self.fd.as_fd())
     }
 
-    /// Whether packets leave with the DF bit, and are refused when they are too long for it.
+    /// Whether packets leave with the DF bit, and are refused when they are too long for it. What ICMP says of those that
+    /// did is kept whichever is set when it comes.
     pub fn set_dont_fragment(&self, on: bool) -> io::Result<()> {
         options::set_dont_fragment(self.fd.as_fd(), self.local.is_ipv6(), on)
     }

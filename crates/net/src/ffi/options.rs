@@ -41,12 +41,15 @@ pub fn keep_errors(fd: BorrowedFd<'_>, v6: bool) -> io::Result<()> {
     if v6 { set(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1) } else { set(fd, libc::IPPROTO_IP, libc::IP_RECVERR, 1) }
 }
 
+/// Off is not the same for both. With `IP_PMTUDISC_DONT` the kernel throws ICMP's "fragmentation needed" away, also that
+/// which answers what was sent with the bit a moment ago; `IP_PMTUDISC_OMIT` lets routers cut and keeps the errors. IPv6 keeps
+/// them anyway, and with `IPV6_PMTUDISC_OMIT` would not learn into which pieces to cut what no router cuts.
 pub fn set_dont_fragment(fd: BorrowedFd<'_>, v6: bool, on: bool) -> io::Result<()> {
     let (level, name, value) = match (v6, on) {
         (true, true) => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DO),
         (true, false) => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT),
         (false, true) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO),
-        (false, false) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT),
+        (false, false) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_OMIT),
     };
     set(fd, level, name, value)
 }
