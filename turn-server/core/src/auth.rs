@@ -159,7 +159,15 @@ impl Shard {
 
     /// Refuses a request of somebody unknown. Rare per source, never much larger than what it answers.
     pub(crate) fn refuse_unknown(&mut self, now: Moment, asked: &Asked, why: AuthError) {
+        let before = self.counters;
         self.counters.count_unauthenticated(why);
+        self.answer_unknown(now, asked, why);
+        if !asked.path.is_stream() {
+            self.counters.count_by_udp(why, &before);
+        }
+    }
+
+    fn answer_unknown(&mut self, now: Moment, asked: &Asked, why: AuthError) {
         if !self.may_answer_unknown(now, &asked.path) {
             return;
         }

@@ -16,6 +16,10 @@ counters! {
     unauthorized_sent,
     /// Answers to strangers that their prefix had too many of.
     refusals_throttled,
+    /// By UDP, which alone reflects: asked for what 401 answers, answered so, and held back by the limit on answers.
+    udp_401_requests,
+    udp_401_responses,
+    udp_401_dropped,
     /// Nothing is answered to ourselves.
     dropped_looping,
     /// Neither STUN nor ChannelData, or malformed.
@@ -60,6 +64,15 @@ impl Counters {
 
     pub(crate) const fn count_sent(&mut self, why: AuthError) {
         self.unauthorized_sent += (why.stun_code() == 401) as u64;
+    }
+
+    /// What became of one request by UDP; `before` is how the counters stood.
+    pub(crate) const fn count_by_udp(&mut self, why: AuthError, before: &Self) {
+        if why.stun_code() == 401 {
+            self.udp_401_requests += 1;
+            self.udp_401_responses += self.unauthorized_sent - before.unauthorized_sent;
+            self.udp_401_dropped += self.refusals_throttled - before.refusals_throttled;
+        }
     }
 
     pub(crate) const fn count_forbidden(&mut self, _why: Forbidden) {

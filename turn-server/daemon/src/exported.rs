@@ -9,7 +9,7 @@ type Of = fn(&Counters) -> u64;
 type GaugeOf = fn(&Gauges) -> usize;
 
 /// As `turnserver --prometheus` calls them; live, where coturn's totals come at a session's end.
-pub(crate) const COTURN: [(&str, &str, Of); 13] = [
+pub(crate) const COTURN: [(&str, &str, Of); 14] = [
     ("stun_binding_request", "Binding requests.", |c| c.binding_requests),
     ("stun_binding_response", "Binding requests that were answered.", |c| c.binding_responses),
     ("stun_binding_error", "Binding requests that were refused.", |c| c.binding_errors),
@@ -21,8 +21,9 @@ pub(crate) const COTURN: [(&str, &str, Of); 13] = [
     ("turn_total_traffic_peer_sentb", "Bytes to peers.", |c| c.up_bytes),
     ("turn_total_traffic_peer_rcvp", "Packets from peers.", |c| c.down_packets),
     ("turn_total_traffic_peer_rcvb", "Bytes from peers.", |c| c.down_bytes),
-    ("turn_unauthenticated_401_sent", "Challenges and refused logins.", |c| c.unauthorized_sent),
-    ("turn_unauthenticated_401_ratelimited", "Refused logins that were not answered.", |c| c.refusals_throttled),
+    ("turn_unauthenticated_401_requests", "By UDP, to be answered 401.", |c| c.udp_401_requests),
+    ("turn_unauthenticated_401_responses", "401, sent by UDP.", |c| c.udp_401_responses),
+    ("turn_unauthenticated_401_dropped_responses", "401 by UDP, held back by the limit.", |c| c.udp_401_dropped),
 ];
 
 const GAUGES: [(&str, &str, GaugeOf); 2] = [

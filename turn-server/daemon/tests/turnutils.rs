@@ -134,7 +134,7 @@ fn uclient_passes_when_it_misbehaves_and_is_counted() {
     let server = start("");
     carries_each(&server, &[&["-D"], &["-G"], &["-N"], &["-B"], &["-t", "-G"], &["-t", "-S", "-N"]]);
     assert!(server.metric("turn_total_traffic_rcvp ") >= 48 && server.metric("turn_total_traffic_sentp ") >= 48);
-    assert!(server.metric("turn_unauthenticated_401_sent ") >= 6);
+    assert!(server.metric("turn_unauthenticated_401_responses ") >= 6);
 }
 
 /// RFC 6062 is not spoken: 442. DTLS, which is what `-S` means without `-t`, is not either: no answer, and no harm.

@@ -1,6 +1,6 @@
 //! Where clients are heard, and from where is relayed.
 use crate::client::{Client, PATIENCE};
-use crate::rig::{ALICE, Daemon, Place, free_port, page};
+use crate::rig::{ALICE, Daemon, Place, free_port, page, until};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -118,6 +118,32 @@ fn metrics_are_served_where_they_are_told_under_coturns_names() {
     daemon.wait_for("allocation ended");
     let shown = page(metrics, "/turn");
     assert!(shown.contains("turn_traffic_sentb{realm=\"example.org\"} 0\n") && !shown.contains("user="), "{shown}");
+}
+
+/// coturn's docs/Prometheus.md: by UDP alone, 401 alone, and dropped by the limit alone.
+#[test]
+fn refusals_are_counted_under_coturns_names_as_coturn_counts_them() {
+    let daemon = Daemon::start(&format!("{ALICE}prometheus\nunauthorized-ratelimit-rps=1\n"));
+    let counted = || {
+        ["requests", "responses", "dropped_responses"]
+            .map(|name| daemon.metric(&format!("turn_unauthenticated_401_{name} ")))
+    };
+    let ours = |name: &str| daemon.metric(&format!("offhook_turn_{name}_total "));
+    let mut stranger = Client::tcp(daemon.at(), "alice", "sesame");
+    assert_eq!(stranger.challenge().unwrap().code(), 401);
+    // An empty nonce is none of ours: 438.
+    let mut stranger = Client::udp(daemon.at(), "alice", "sesame");
+    assert_eq!(stranger.ask(offhook_wire_stun::Method::REFRESH, true, |_| {}).unwrap().code(), 438);
+    until("all are counted", || ours("challenges") == 1 && ours("stale_nonces") == 1);
+    assert_eq!(counted(), [0, 0, 0]);
+    stranger.wait_at_most(Duration::from_millis(50));
+    (0..20).for_each(|_| drop(stranger.challenge()));
+    until("all are counted", || ours("challenges") == 21);
+    let [requests, responses, dropped] = counted();
+    assert!(requests == 20 && responses > 0 && dropped > 0, "{requests} = {responses} + {dropped}");
+    assert_eq!(responses + dropped, requests);
+    let page = daemon.page();
+    assert!(!page.contains("401_sent") && !page.contains("401_ratelimited"), "{page}");
 }
 
 /// `localhost` is known to every machine, without a name server.
