@@ -15,6 +15,10 @@ const NOWHERE: &str = "a TURN server is there, and pages are told of none of its
 const SEVERAL: &str = "several TURN servers are there, and pages are told of the addresses in turn.listen alone: set \
                        turn.urls to those of all, here as well";
 
+const NO_SECRET: &str =
+    "a TURN server is there, and nobody is told of it: set turn.secrets to what it has, here as well";
+const UNREADABLE: &str = "the TURN server's secret cannot be read: nobody is told of it";
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct IceServer {
     pub urls: Vec<String>,
@@ -104,6 +108,10 @@ impl IceServers {
         if known.turn.enabled && !known.present {
             return Vec::new();
         }
+        // Where the last secret was taken away, the server may make its own after both have read the configuration again.
+        if known.secret().is_none() {
+            known.find_secret();
+        }
         let urls = known.turn.urls(&known.net, page);
         if known.turn.enabled && urls.is_empty() {
             known.warn_once(NOWHERE);
@@ -142,11 +150,16 @@ impl Known {
             return;
         }
         match self.turn.read_kept_secret() {
-            Ok(Some(secret)) => self.kept = Some(secret),
-            Ok(None) => tracing::warn!(
-                "a TURN server is there, and nobody is told of it: set turn.secrets to what it has, here as well"
-            ),
-            Err(error) => tracing::warn!(%error, "the TURN server's secret cannot be read: nobody is told of it"),
+            Ok(Some(secret)) => {
+                self.kept = Some(secret);
+                self.said.retain(|why| ![NO_SECRET, UNREADABLE].contains(why));
+            }
+            Ok(None) => self.warn_once(NO_SECRET),
+            Err(error) => {
+                if self.said.insert(UNREADABLE) {
+                    tracing::warn!(%error, "{UNREADABLE}");
+                }
+            }
         }
     }
 }
@@ -215,6 +228,25 @@ mod tests {
         assert_eq!(servers.known().said, HashSet::from([NOWHERE]), "the operator hears of it");
         servers.nodes_changed(&[turn_node(NodeState::Draining)]);
         assert!(told(&servers, "localhost").is_empty());
+    }
+
+    #[test]
+    fn after_the_last_secret_was_taken_away_the_one_is_found_that_the_server_makes_a_moment_later() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let kept = format!("[storage]\ndata_dir = \"{}\"\n", dir.path().display());
+        let servers = servers(&format!("{kept}[turn]\nsecrets = [\"north\"]\n"));
+        servers.nodes_changed(&[turn_node(NodeState::Ready)]);
+        assert!(told(&servers, "localhost")[0].credential.is_some());
+        let file = ConfigFile::parse("offhook.toml", &kept, []).unwrap();
+        servers.reload(file.turn().unwrap(), file.net().unwrap());
+        assert!(told(&servers, "localhost").is_empty());
+        let path = dir.path().join("turn.secret");
+        std::fs::write(&path, "south\n").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let password = offhook_wire_stun::credentials::password(b"south", "1600:u");
+        assert_eq!(told(&servers, "localhost")[0].credential.as_deref(), Some(password.as_str()));
+        assert!(servers.known().said.is_empty());
     }
 
     #[test]
