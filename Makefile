@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 BUILD_PACKAGES := build-essential cmake pkg-config ca-certificates curl
 TEST_PACKAGES := $(BUILD_PACKAGES) chromium chromium-driver sip-tester baresip-core nats-server postgresql coturn sox \
-	flac opus-tools nftables iproute2 iptables procps pebble
+	flac opus-tools nftables iproute2 iptables procps pebble systemd
 CONFIG ?=
 # All stories, or those of one file: `make e2e STORIES=recording::`.
 STORIES ?=
@@ -73,5 +73,5 @@ fuzz: packages
 
 bench: packages
 	@[ -n "$(BENCH)" ] || { echo "make bench BENCH=forward"; exit 2; }
-	@if [ "$(BENCH)" = turn ]; then cargo build --release --locked --quiet -p offhook-turn; fi
-	@cargo run --release --locked --quiet -p offhook-benches -- $(BENCH)
+	@cargo build --release --locked --quiet -p offhook -p offhook-turn -p offhook-benches
+	@exec "$${CARGO_TARGET_DIR:-target}/release/offhook-benches" $(BENCH)
