@@ -82,6 +82,8 @@ pub(crate) struct Channel {
     pub(crate) number: u16,
     pub(crate) peer: SocketAddr,
     pub(crate) local: SocketAddr,
+    /// Another client's relay stands there: when that has ended, whoever has the port next is none of our business.
+    pub(crate) at_relay: bool,
     pub(crate) ends: Moment,
 }
 

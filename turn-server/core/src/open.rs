@@ -224,6 +224,9 @@ impl Shard {
 
     fn hold(&mut self, now: Moment, key: AllocationKey, relay: RelayKey, family: AddressFamily) {
         let Some(lifetime) = self.opening(key).map(|opening| opening.lifetime) else { return };
+        if let Some(Relay { place, local, .. }) = self.relays.get(relay) {
+            self.ports.opened(*place, local.port());
+        }
         let held = Held { relay, family, ends: now.after(lifetime) };
         if let Some(allocation) = self.allocations.get_mut(key)
             && let Some(slot) = allocation.relays.iter_mut().find(|slot| slot.is_none())

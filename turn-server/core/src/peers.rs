@@ -65,7 +65,8 @@ impl Shard {
         self.permit(now, key, named.ip());
         let ends = now.after(self.settings.channel_lifetime);
         if let Some(allocation) = self.allocations.get_mut(key) {
-            let bound = Channel { number, peer: named, local, ends };
+            let at_relay = self.ports.shared().owner(local).is_some();
+            let bound = Channel { number, peer: named, local, at_relay, ends };
             match allocation.channels.iter_mut().find(|channel| channel.number == number) {
                 Some(channel) => *channel = bound,
                 None => push_sparingly(&mut allocation.channels, bound),
@@ -87,7 +88,7 @@ impl Shard {
 
     /// 403 before 443: a forbidden address is forbidden in any family.
     fn judge_peer(&self, key: AllocationKey, peer: SocketAddr) -> Result<SocketAddr, Refused> {
-        let local = self.settings.policy.judge(peer)?;
+        let local = self.settings.policy.judge(peer, self.ports.shared())?;
         let has_relay = self.allocations.get(key).is_some_and(|allocation| allocation.has_family_of(local));
         if has_relay { Ok(local) } else { Err(Refused::PeerFamily) }
     }

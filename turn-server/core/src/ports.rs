@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 const FREE: u16 = 0;
 /// Another program had it when it was last tried.
 const ELSEWHERE: u16 = u16::MAX;
+/// Beside the number of a shard: its socket is open.
+const OPEN: u16 = 1 << 15;
 /// Draws before the table is walked through: with half of the range taken, one Allocate in four billion does that.
 const DRAWS: usize = 32;
 
@@ -22,7 +24,7 @@ pub struct RelayPorts(Arc<[Table]>);
 struct Table {
     local: IpAddr,
     first: u16,
-    /// [`FREE`], [`ELSEWHERE`], or one more than the number of a shard.
+    /// [`FREE`], [`ELSEWHERE`], or one more than the number of a shard, with [`OPEN`] or without.
     owners: Box<[AtomicU16]>,
 }
 
@@ -37,13 +39,14 @@ impl RelayPorts {
         Self(relays.iter().map(|relay| Table { local: relay.local, first, owners: owners() }).collect())
     }
 
-    /// The shard that holds a port, or is about to.
+    /// The shard that has a socket at a port. What is only drawn, tried or reserved is nobody's: whatever stands there is
+    /// not ours.
     #[must_use]
     pub fn owner(&self, local: SocketAddr) -> Option<u16> {
         let table = self.0.iter().find(|table| table.local == local.ip())?;
         let offset = local.port().checked_sub(table.first)?;
         let owner = table.owners.get(usize::from(offset))?.load(Ordering::Relaxed);
-        owner.checked_sub(1).filter(|_| owner != ELSEWHERE)
+        if owner == ELSEWHERE || owner & OPEN == 0 { None } else { (owner & !OPEN).checked_sub(1) }
     }
 }
 
@@ -57,7 +60,12 @@ pub(crate) struct Ports {
 
 impl Ports {
     pub(crate) const fn new(shared: RelayPorts, shard: u16) -> Self {
-        Self { shared, mark: shard.saturating_add(1), held: 0 }
+        let last = OPEN - 2;
+        Self { shared, mark: if shard < last { shard + 1 } else { last }, held: 0 }
+    }
+
+    pub(crate) const fn shared(&self) -> &RelayPorts {
+        &self.shared
     }
 
     /// A port of the address at `place`, as EVEN-PORT wants it. What other programs had lately comes last, or, `boldly`,
@@ -66,6 +74,13 @@ impl Ports {
         let port = self.shared.0.get(place)?.draw(self.mark, even, boldly, random)?;
         self.held += if even == Even::WithNext { 2 } else { 1 };
         Some(port)
+    }
+
+    /// A port that was taken has its socket.
+    pub(crate) fn opened(&self, place: usize, port: u16) {
+        if let Some(owner) = self.shared.0.get(place).and_then(|table| table.owner(port)) {
+            let _ = owner.compare_exchange(self.mark, self.mark | OPEN, Ordering::Relaxed, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn give_back(&mut self, place: usize, port: u16) {
@@ -98,7 +113,11 @@ impl Ports {
 
     fn leave(&mut self, place: usize, port: u16, state: u16) {
         let Some(owner) = self.shared.0.get(place).and_then(|table| table.owner(port)) else { return };
-        if owner.compare_exchange(self.mark, state, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        let before = owner.load(Ordering::Relaxed);
+        if before != ELSEWHERE
+            && before & !OPEN == self.mark
+            && owner.compare_exchange(before, state, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
             self.held = self.held.saturating_sub(1);
         }
     }
@@ -279,6 +298,9 @@ mod tests {
             for count in 0..1_000 {
                 let at = count % 4;
                 let port = shards[at].take(0, Even::Any, false, &mut random).unwrap();
+                assert_eq!(shared.owner(format!("192.0.2.1:{port}").parse().unwrap()), None, "not open yet");
+                shards[(at + 1) % 4].opened(0, port);
+                shards[at].opened(0, port);
                 assert_eq!(shared.owner(format!("192.0.2.1:{port}").parse().unwrap()), Some(at as u16));
                 taken.push((at, port));
             }
@@ -288,6 +310,7 @@ mod tests {
                 shards[(at + 1) % 4].give_back(0, port);
                 assert!(shared.owner(format!("192.0.2.1:{port}").parse().unwrap()).is_some());
                 shards[at].give_back(0, port);
+                assert_eq!(shared.owner(format!("192.0.2.1:{port}").parse().unwrap()), None);
             }
             assert!(shards.iter().all(|shard| shard.free() == 1_000));
         }
@@ -308,6 +331,7 @@ mod tests {
         assert_eq!(ports.free(), 10);
         assert_eq!(ports.take(0, Even::Any, false, &mut random), Some(50_007));
         assert!(ports.take(0, Even::Any, false, &mut random).is_some_and(|port| port != 50_007));
+        ports.opened(0, 50_007);
         assert_eq!(ports.shared.owner("192.0.2.1:50007".parse().unwrap()), Some(0));
     }
 

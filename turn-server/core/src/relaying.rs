@@ -53,8 +53,12 @@ impl Shard {
             self.counters.dropped_no_allocation += 1;
             return None;
         };
-        let bound = allocation.channel(channel, now).map(|channel| channel.local);
-        let held = bound.and_then(|to| Some((to, allocation.relay(family_of(to))?.relay)));
+        let bound = allocation.channel(channel, now).map(|channel| (channel.local, channel.at_relay));
+        if bound.is_some_and(|(local, at_relay)| at_relay && self.ports.shared().owner(local).is_none()) {
+            self.counters.dropped_forbidden += 1;
+            return None;
+        }
+        let held = bound.and_then(|(to, _)| Some((to, allocation.relay(family_of(to))?.relay)));
         let Some((to, relay)) = held else {
             self.counters.dropped_no_channel += 1;
             return None;
@@ -91,13 +95,13 @@ impl Shard {
         let policy = &self.settings.policy;
         if allocation.permission(peer.ip(), now).is_none() {
             // Only for the counters: what has no permission goes nowhere.
-            match policy.judge(peer) {
+            match policy.judge(peer, self.ports.shared()) {
                 Ok(_) => self.counters.dropped_no_permission += 1,
                 Err(_) => self.counters.dropped_forbidden += 1,
             }
             return None;
         }
-        let Ok(to) = policy.judge_datagram(peer) else {
+        let Ok(to) = policy.judge_datagram(peer, self.ports.shared()) else {
             self.counters.dropped_forbidden += 1;
             return None;
         };
@@ -141,7 +145,8 @@ impl Shard {
             Some(channel) => Some(channel.peer).filter(|peer| is_permitted(peer.ip())),
             None => policy.name_for(from, is_permitted),
         };
-        let Some(peer) = peer.filter(|peer| policy.judge_datagram(*peer).is_ok()) else {
+        let relays = self.ports.shared();
+        let Some(peer) = peer.filter(|peer| policy.judge_datagram(*peer, relays).is_ok()) else {
             self.counters.dropped_no_permission += 1;
             return None;
         };

@@ -238,10 +238,10 @@ impl Shard {
 
     fn reload(&mut self, now: Moment, settings: Arc<Settings>) {
         self.shard_rate = Rate::bytes(settings.shard_bytes_per_second);
-        let policy = &settings.policy;
+        let (policy, relays) = (&settings.policy, self.ports.shared());
         for (_, allocation) in self.allocations.iter_mut() {
             allocation.permissions.retain(|permission| policy.may_keep(permission.peer));
-            allocation.channels.retain(|channel| policy.judge(channel.peer) == Ok(channel.local));
+            allocation.channels.retain(|channel| policy.judge(channel.peer, relays) == Ok(channel.local));
             allocation.forget_ended(now);
         }
         self.revoked = Arc::clone(settings.users.revoked());

@@ -111,20 +111,52 @@ struct Row {
 
 impl Row {
     fn new(change: impl FnOnce(&mut PeerPolicy)) -> Self {
+        Self::with(|setup| change(&mut setup.settings.policy))
+    }
+
+    /// Relays stand at these addresses of ours, by both of their names.
+    fn at_home(names: &[(&str, &str)], change: impl FnOnce(&mut PeerPolicy)) -> Self {
+        let relay = |(local, announced): &(&str, &str)| RelayAddress {
+            local: local.parse().unwrap(),
+            announced: announced.parse().unwrap(),
+        };
+        Self::with(|setup| {
+            setup.relays = names.iter().map(relay).collect();
+            setup.settings.policy.own_addresses = setup.relays.iter().map(|relay| relay.local).collect();
+            change(&mut setup.settings.policy);
+        })
+    }
+
+    fn with(change: impl FnOnce(&mut Setup)) -> Self {
         let mut stage = Stage::with(|setup| {
             setup.settings.new_peers = Rate::UNLIMITED;
             setup.settings.unauthenticated = Rate::UNLIMITED;
             setup.settings.permissions_max = 10_000;
             setup.settings.channels_max = 4_096;
-            change(&mut setup.settings.policy);
+            change(setup);
         });
         let mut client = Client::alice();
         let answer =
             client.allocate(&mut stage, |b| done(b.attr(AttributeType::ADDITIONAL_ADDRESS_FAMILY, &[2, 0, 0, 0])));
         assert_eq!(answer.code(), 0);
         let relayed: Vec<SocketAddr> = stage.started[0].relayed.into_iter().flatten().collect();
-        let relays = [stage.relay_at(relayed[0]), stage.relay_at(relayed[1])];
+        let key = |at: &SocketAddr| {
+            let same_port =
+                |(_, local): &(&u64, &SocketAddr)| (local.port(), local.is_ipv4()) == (at.port(), at.is_ipv4());
+            Key::from_bits(*stage.sockets.iter().find(same_port).unwrap().0)
+        };
+        let relays = [key(&relayed[0]), key(relayed.get(1).unwrap_or(&relayed[0]))];
         Self { stage, client, relays }
+    }
+
+    /// Another client's relays, as that one is told of them.
+    fn neighbour(&mut self, n: u32) -> (Client, Vec<SocketAddr>) {
+        let mut other = Client::alice_at(n);
+        let answer =
+            other.allocate(&mut self.stage, |b| done(b.attr(AttributeType::ADDITIONAL_ADDRESS_FAMILY, &[2, 0, 0, 0])));
+        assert_eq!(answer.code(), 0);
+        let relayed = self.stage.started.last().unwrap().relayed.into_iter().flatten().collect();
+        (other, relayed)
     }
 
     /// Refused by every method, and nothing comes back from there either.
@@ -282,41 +314,116 @@ fn our_own_sockets_are_out_of_reach_under_every_other_name() {
 /// As if behind NAT: what stands on our address beside the relays is nobody's peer, whether a firewall closes it or not.
 #[test]
 fn on_our_own_address_only_relays_and_media_are_peers() {
+    let names = [("5.5.5.5", "5.5.5.5"), ("2a00::5", "2a00::5")];
     let own = |policy: &mut PeerPolicy| {
-        policy.own_addresses = vec!["5.5.5.5".parse().unwrap(), "2a00::5".parse().unwrap()];
         policy.media = vec![MediaPeer { announced: at("5.5.5.5:7882"), local: at("5.5.5.5:7882") }];
     };
-    let mut row = Row::new(own);
+    let mut row = Row::at_home(&names, own);
     for peer in ["5.5.5.5:53", "5.5.5.5:49151", "[2a00::5]:161", "[::ffff:5.5.5.5]:53", "[64:ff9b::505:505]:53"] {
         row.refuses(at(peer));
     }
-    for peer in ["5.5.5.5:7882", "5.5.5.5:49152", "[2a00::5]:65535"] {
-        assert_eq!(row.reaches(at(peer)), at(peer));
+    let (_, relays) = row.neighbour(1);
+    // A port in the range of relays where another of our programs may have a socket, such as a Link's end.
+    let beside = (49_152..).map(|port| SocketAddr::new(relays[0].ip(), port));
+    let is_used = |at: &SocketAddr| row.stage.sockets.values().any(|local| local.port() == at.port());
+    let nobodys: Vec<SocketAddr> = beside.filter(|at| !is_used(at)).take(20).collect();
+    for peer in nobodys {
+        row.refuses(peer);
+        row.refuses(SocketAddr::new("2a00::5".parse().unwrap(), peer.port()));
+        row.refuses(SocketAddr::new("64:ff9b::505:505".parse().unwrap(), peer.port()));
+    }
+    assert_eq!(relays.len(), 2);
+    for peer in [at("5.5.5.5:7882"), relays[0], relays[1]] {
+        assert_eq!(row.reaches(peer), peer);
     }
     // The permission is for the address; each datagram is judged by its port.
     assert_eq!(row.client.send(&mut row.stage, at("5.5.5.5:53"), b"x"), None);
     assert_eq!(row.stage.peer_sends(row.relays[0], at("5.5.5.5:53"), b"x"), None);
     // coturn's installations have their SFU on the same host.
-    let mut row = Row::new(|policy| {
+    let mut row = Row::at_home(&names, |policy| {
         own(policy);
         policy.allow_private = true;
     });
     row.reaches(at("5.5.5.5:10000"));
-    let mut row = Row::new(|policy| {
+    let mut row = Row::at_home(&names, |policy| {
         own(policy);
         policy.allowed = vec!["5.5.5.5".parse().unwrap()];
     });
     row.reaches(at("5.5.5.5:10000"));
 }
 
+/// Its port may be anybody's by then.
+#[test]
+fn a_relay_is_a_peer_for_as_long_as_it_stands() {
+    let names = [("5.5.5.5", "5.5.5.5"), ("2a00::5", "2a00::5")];
+    let mut row = Row::at_home(&names, |_| {});
+    let (mut first, relays) = row.neighbour(1);
+    for (number, peer) in (0x4000..).zip(&relays) {
+        assert_eq!(row.client.bind(&mut row.stage, number, *peer), 0);
+        assert!(row.client.send_channel(&mut row.stage, number, b"x").is_some());
+    }
+    assert_eq!(first.refresh(&mut row.stage, 0).code(), 0);
+    let before = row.stage.shard.counters().dropped_forbidden;
+    for (number, peer) in (0x4000..).zip(&relays) {
+        assert_eq!(row.client.send_channel(&mut row.stage, number, b"x"), None);
+        assert_eq!(row.client.send(&mut row.stage, *peer, b"x"), None);
+        assert_eq!(row.client.permit(&mut row.stage, *peer), 403);
+        row.relays.iter().for_each(|relay| assert_eq!(row.stage.peer_sends(*relay, *peer, b"x"), None));
+    }
+    assert_eq!(row.stage.shard.counters().dropped_forbidden - before, 4);
+    // A port that is kept for a token has no socket of ours.
+    let mut second = Client::alice_at(2);
+    assert_eq!(second.allocate(&mut row.stage, |b| done(b.even_port(true))).code(), 0);
+    let lower = row.stage.started.last().unwrap().relayed[0].unwrap();
+    assert_eq!(row.reaches(lower), lower);
+    assert_eq!(row.client.permit(&mut row.stage, SocketAddr::new(lower.ip(), lower.port() + 1)), 403);
+}
+
+/// Whatever a client was allowed, a reload may take away, and at once.
+#[test]
+fn what_a_reload_denies_is_closed_to_live_permissions_and_channels() {
+    type Change = fn(&mut PeerPolicy);
+    let denials: [(&str, Change); 4] = [
+        ("a range", |policy| policy.denied = vec!["8.8.0.0/16".parse().unwrap()]),
+        ("a socket of ours", |policy| policy.own_sockets = vec![with_port(Ipv4Addr::new(8, 8, 8, 8))]),
+        ("our RTP", |policy| {
+            policy.own_ports = vec![5_004..=5_004];
+            policy.own_addresses = vec![Ipv4Addr::new(8, 8, 8, 8).into()];
+        }),
+        ("an address of ours", |policy| policy.own_addresses = vec![Ipv4Addr::new(8, 8, 8, 8).into()]),
+    ];
+    for (what, deny) in denials {
+        let mut row = Row::new(|_| {});
+        let (peer, other) = (with_port(Ipv4Addr::new(8, 8, 8, 8)), with_port(Ipv4Addr::new(1, 1, 1, 1)));
+        let mapped = with_port(Ipv4Addr::new(8, 8, 8, 8).to_ipv6_mapped());
+        assert_eq!(row.client.bind(&mut row.stage, 0x4000, peer), 0);
+        row.reaches(other);
+        assert!(row.client.send(&mut row.stage, peer, b"x").is_some());
+        assert!(row.stage.peer_sends(row.relays[0], peer, b"x").is_some());
+        row.stage.reload(|settings| deny(&mut settings.policy));
+        for name in [peer, mapped] {
+            let dropped = row.stage.shard.counters().dropped_forbidden;
+            assert_eq!(row.client.send(&mut row.stage, name, b"x"), None, "{what}");
+            assert_eq!(row.stage.shard.counters().dropped_forbidden - dropped, 1, "{what}");
+            assert_eq!(row.client.permit(&mut row.stage, name), 403, "{what}");
+        }
+        assert_eq!(row.client.send_channel(&mut row.stage, 0x4000, b"x"), None, "{what}");
+        assert_eq!(row.stage.peer_sends(row.relays[0], peer, b"x"), None, "{what}");
+        assert!(row.client.send(&mut row.stage, other, b"x").is_some(), "{what}");
+    }
+}
+
 /// RFC 8656 §9: a permission is for an address. Some clients write port 0 into it.
 #[test]
 fn a_permission_may_come_without_a_port_and_opens_no_more_for_it() {
-    let mut row = Row::new(|policy| {
+    let names = [("10.0.0.5", "5.5.5.5"), ("2a00::5", "2a00::5")];
+    let mut row = Row::at_home(&names, |policy| {
         policy.mapped =
             vec![MappedAddress { announced: "5.5.5.5".parse().unwrap(), local: "10.0.0.5".parse().unwrap() }];
         policy.media = vec![MediaPeer { announced: at("6.6.6.6:7882"), local: at("127.0.0.1:7882") }];
     });
+    let (_, relays) = row.neighbour(1);
+    assert_eq!(relays[0].ip(), at("5.5.5.5:1").ip());
     for peer in ["5.5.5.5:0", "6.6.6.6:0", "8.8.8.8:0", "[::ffff:5.5.5.5]:0"] {
         assert_eq!(row.client.permit(&mut row.stage, at(peer)), 0, "{peer}");
         assert_eq!(row.client.send(&mut row.stage, at(peer), b"x"), None, "{peer}");
@@ -324,7 +431,8 @@ fn a_permission_may_come_without_a_port_and_opens_no_more_for_it() {
     for peer in ["127.0.0.2:0", "10.0.0.6:0", "10.0.0.5:0", "[fe80::1]:0", "[::ffff:10.0.0.6]:0"] {
         assert_eq!(row.client.permit(&mut row.stage, at(peer)), 403, "{peer}");
     }
-    assert_eq!(row.client.send(&mut row.stage, at("5.5.5.5:50000"), b"x").unwrap().0, at("10.0.0.5:50000"));
+    let local = SocketAddr::new("10.0.0.5".parse().unwrap(), relays[0].port());
+    assert_eq!(row.client.send(&mut row.stage, relays[0], b"x").unwrap().0, local);
     assert_eq!(row.client.send(&mut row.stage, at("6.6.6.6:7882"), b"x").unwrap().0, at("127.0.0.1:7882"));
     for near in ["5.5.5.5:22", "10.0.0.5:22", "127.0.0.1:7882"] {
         let reached = row.client.send(&mut row.stage, at(near), b"x");
@@ -407,16 +515,24 @@ fn our_own_ports_are_out_of_reach_on_each_of_our_addresses() {
 
 #[test]
 fn two_clients_of_one_server_behind_nat_reach_each_others_relays_only() {
-    let mut row = Row::new(|policy| {
+    let names = [("10.0.0.5", "5.5.5.5"), ("2a00::5", "2a00::5")];
+    let mut row = Row::at_home(&names, |policy| {
         policy.mapped =
             vec![MappedAddress { announced: "5.5.5.5".parse().unwrap(), local: "10.0.0.5".parse().unwrap() }];
         policy.relay_ports = 49_152..=65_535;
     });
-    assert_eq!(row.reaches(at("5.5.5.5:50000")), at("10.0.0.5:50000"));
+    let (_, first) = row.neighbour(1);
+    let (_, second) = row.neighbour(2);
+    let local = |announced: SocketAddr| SocketAddr::new("10.0.0.5".parse().unwrap(), announced.port());
+    assert_eq!(row.reaches(first[0]), local(first[0]));
+    // What stands beside them in their range is none of them.
+    let is_used = |port: &u16| row.stage.sockets.values().any(|local| local.port() == *port);
+    let free = (49_152..).find(|port| !is_used(port)).unwrap();
+    row.refuses(SocketAddr::new(first[0].ip(), free));
     assert_eq!(row.client.permit(&mut row.stage, at("5.5.5.5:22")), 403);
     assert_eq!(row.client.send(&mut row.stage, at("5.5.5.5:22"), b"x"), None);
     assert_eq!(row.client.permit(&mut row.stage, at("10.0.0.5:50000")), 403);
     assert_eq!(row.stage.peer_sends(row.relays[0], at("10.0.0.5:22"), b"x"), None);
-    let (_, message) = row.stage.peer_sends(row.relays[0], at("10.0.0.5:50001"), b"x").unwrap();
-    assert_eq!(read_data(&message).0, at("5.5.5.5:50001"));
+    let (_, message) = row.stage.peer_sends(row.relays[0], local(second[0]), b"x").unwrap();
+    assert_eq!(read_data(&message).0, second[0]);
 }

@@ -9,6 +9,7 @@ mod special;
 pub(crate) use faces::canonical_socket;
 pub use range::{AddressRange, RangeError};
 
+use crate::ports::RelayPorts;
 use faces::Faces;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -40,7 +41,7 @@ pub enum Forbidden {
     PortZero,
     #[error("a listening socket of this server")]
     OwnSocket,
-    #[error("one of this server's addresses outside its relay ports")]
+    #[error("a port of this server's address that is no relay")]
     OwnAddress,
     #[error("denied by denied-peer-ip")]
     Denied,
@@ -74,7 +75,7 @@ pub struct PeerPolicy {
     pub own_ports: Vec<RangeInclusive<u16>>,
     pub media: Vec<MediaPeer>,
     pub mapped: Vec<MappedAddress>,
-    /// Ports at which one client's relay address may be another client's peer.
+    /// Among them a port of ours bears the name that clients know; whose relay it is, if any, the server's table tells.
     pub relay_ports: RangeInclusive<u16>,
 }
 
@@ -98,8 +99,9 @@ impl Default for PeerPolicy {
 
 impl PeerPolicy {
     /// Judges `peer` as a client named it, and says where its packets go from here. Its port counts only where the
-    /// policy names ports.
-    pub(crate) fn judge(&self, peer: SocketAddr) -> Result<SocketAddr, Forbidden> {
+    /// policy names ports. At an address of ours one client's relay may be another client's peer: what else stands in
+    /// the range of relay ports is as closed as the rest.
+    pub(crate) fn judge(&self, peer: SocketAddr, relays: &RelayPorts) -> Result<SocketAddr, Forbidden> {
         let peer = canonical_socket(peer);
         if let Some(media) = self.media.iter().find(|media| media.announced == peer || media.local == peer) {
             return Ok(media.local);
@@ -107,14 +109,19 @@ impl PeerPolicy {
         if self.is_own_socket(peer) {
             return Err(Forbidden::OwnSocket);
         }
-        let is_relay = self.relay_ports.contains(&peer.port());
+        let is_relay = |ip: IpAddr| relays.owner(SocketAddr::new(ip, peer.port())).is_some();
         if let Some(mapped) = self.mapped.iter().find(|mapped| mapped.announced == peer.ip()) {
             // Both ends relayed here: the packet need not leave for the NAT, and reaches nothing but relays.
-            return if is_relay { Ok(SocketAddr::new(mapped.local, peer.port())) } else { Err(Forbidden::OwnAddress) };
+            let local = SocketAddr::new(mapped.local, peer.port());
+            return if is_relay(mapped.local) { Ok(local) } else { Err(Forbidden::OwnAddress) };
         }
         Faces::of(peer.ip()).iter().try_for_each(|face| {
             self.judge_face(face)?;
-            if is_relay || self.may_reach_all_of(face) { Ok(()) } else { Err(Forbidden::OwnAddress) }
+            if self.may_reach_all_of(face) || is_relay(self.local_of(face)) {
+                Ok(())
+            } else {
+                Err(Forbidden::OwnAddress)
+            }
         })?;
         Ok(peer)
     }
@@ -132,12 +139,12 @@ impl PeerPolicy {
 
     /// Where a datagram to a peer goes whose address has a permission: a permission opens every port (RFC 8656 §9), our
     /// own sockets and named ports stay what they are.
-    pub(crate) fn judge_datagram(&self, peer: SocketAddr) -> Result<SocketAddr, Forbidden> {
+    pub(crate) fn judge_datagram(&self, peer: SocketAddr, relays: &RelayPorts) -> Result<SocketAddr, Forbidden> {
         if peer.port() == 0 {
             return Err(Forbidden::PortZero);
         }
         if self.names_ports() {
-            return self.judge(peer);
+            return self.judge(peer, relays);
         }
         if self.is_own_socket(peer) { Err(Forbidden::OwnSocket) } else { Ok(peer) }
     }
@@ -187,6 +194,10 @@ impl PeerPolicy {
 
     fn may_reach_all_of(&self, face: IpAddr) -> bool {
         !self.closes_own_addresses() || !self.is_own_address_beyond_loopback(face) || self.is_allowed(face)
+    }
+
+    fn local_of(&self, announced: IpAddr) -> IpAddr {
+        self.mapped.iter().find(|mapped| mapped.announced == announced).map_or(announced, |mapped| mapped.local)
     }
 
     fn is_own_address_beyond_loopback(&self, face: IpAddr) -> bool {
