@@ -6,7 +6,7 @@ use crate::path::ClientPath;
 use crate::reply::{Asked, REPLY_MAX, budget};
 use crate::settings::Settings;
 use crate::shard::Shard;
-use crate::users::{Algorithm, Key, UnknownUser};
+use crate::users::{Algorithm, Key, UnknownUser, Users};
 use offhook_shard::{Moment, Rate};
 use offhook_wire_stun::{AttributeType, Class, Message, MessageBuilder};
 use std::sync::Arc;
@@ -99,13 +99,14 @@ impl AuthError {
 }
 
 impl Shard {
-    /// Who sent this request? `owner` is the allocation of its 5-tuple, if there is one.
+    /// Who sent this request? `owner` is the allocation of its 5-tuple, if there is one; `found` was looked up for it.
     pub(crate) fn authenticate(
         &self,
         now: Moment,
         path: &ClientPath,
         request: &Message<'_>,
         owner: Option<AllocationKey>,
+        found: Option<&Users>,
     ) -> Result<Login, AuthError> {
         let users = &self.settings.users;
         if users.admits_anyone() {
@@ -143,7 +144,14 @@ impl Shard {
         {
             return Ok(Login { user, seal: seal(key) });
         }
-        match users.find_key(name, algorithm, self.unix_s(now), &self.revoked, |key| opens(request, key))? {
+        let find =
+            |users: &Users| users.find_key(name, algorithm, self.unix_s(now), &self.revoked, |key| opens(request, key));
+        let known = find(users);
+        let known = match found.filter(|_| !matches!(known, Ok(Some(_))) && !users.knows(name)) {
+            Some(found) => find(found),
+            None => known,
+        };
+        match known? {
             Some(key) => Ok(Login { user: name.into(), seal: seal(key) }),
             None => Err(AuthError::Password),
         }

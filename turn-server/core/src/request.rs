@@ -8,6 +8,7 @@ use crate::policy::Forbidden;
 use crate::relaying::Forward;
 use crate::reply::{Asked, budget};
 use crate::shard::Shard;
+use crate::users::Users;
 use offhook_shard::Moment;
 use offhook_wire_stun::{AttributeError, AttributeType, Class, Message, Method};
 use std::net::SocketAddr;
@@ -160,9 +161,24 @@ impl Shard {
             self.counters.dropped_unknown += 1;
             return;
         }
+        let owner = self.by_path.get(path).copied();
+        match self.authenticate(now, path, request, owner, None) {
+            Err(why) if self.puts_aside(now, path, request, why) => {}
+            login => self.answer(now, path, request, login),
+        }
+    }
+
+    /// A request that waited, for `found` to be looked up.
+    pub(crate) fn judge(&mut self, now: Moment, path: &ClientPath, request: &Message<'_>, found: Option<&Users>) {
+        let owner = self.by_path.get(path).copied();
+        let login = self.authenticate(now, path, request, owner, found);
+        self.answer(now, path, request, login);
+    }
+
+    fn answer(&mut self, now: Moment, path: &ClientPath, request: &Message<'_>, login: Result<Login, AuthError>) {
         let asked = Asked::of(path, request);
         let owner = self.by_path.get(path).copied();
-        let login = match self.authenticate(now, path, request, owner) {
+        let login = match login {
             Ok(login) => login,
             Err(why) => {
                 if !matches!(why, AuthError::NoCredentials | AuthError::StaleNonce) {

@@ -1,4 +1,5 @@
 //! What a shard is made with, and what may be changed while it runs.
+use crate::elsewhere::Elsewhere;
 use crate::ledger::Quota;
 use crate::policy::PeerPolicy;
 use crate::ports::RelayPorts;
@@ -32,6 +33,8 @@ pub enum DefaultFamily {
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub users: Users,
+    /// Where those are looked up who are not among them.
+    pub elsewhere: Option<Arc<dyn Elsewhere>>,
     pub policy: PeerPolicy,
     /// FINGERPRINT in every answer; without it, in answers to messages that carry one.
     pub fingerprint: bool,
@@ -70,6 +73,7 @@ impl Settings {
     pub fn new(users: Users) -> Self {
         Self {
             users,
+            elsewhere: None,
             policy: PeerPolicy::default(),
             fingerprint: false,
             software: None,

@@ -1,6 +1,7 @@
 //! One thread's state and its entrances: input, command, timeout, and the two polls.
 use crate::allocation::{Allocation, AllocationKey, Phase, Relay, RelayKey};
 use crate::counters::{Counters, Gauges};
+use crate::elsewhere::Waiting;
 use crate::event::{Carried, Command, Denial, Denied, EndCause, Ended, Output, Session};
 use crate::ledger::Quota;
 use crate::nonce::Nonces;
@@ -31,6 +32,7 @@ const NAME_SHOWN: usize = 64;
 pub(crate) enum Timer {
     Allocation(u64),
     Reservation([u8; 8]),
+    Waiting,
 }
 
 pub struct Shard {
@@ -56,6 +58,7 @@ pub struct Shard {
     /// Nobody who forges datagrams can take them from connections.
     pub(crate) stream_sources: SourceBuckets,
     pub(crate) excess: SourceBuckets,
+    pub(crate) waiting: Waiting,
     pub(crate) shard_rate: Rate,
     pub(crate) shard_up: Bucket,
     pub(crate) shard_down: Bucket,
@@ -95,6 +98,7 @@ impl Shard {
             sources: SourceBuckets::new(SOURCES, random.next_u64()),
             stream_sources: SourceBuckets::new(SOURCES, random.next_u64()),
             excess: SourceBuckets::new(EXCESSES, random.next_u64()),
+            waiting: Waiting::new(random.next_u64()),
             shard_rate: Rate::bytes(options.settings.shard_bytes_per_second),
             shard_up: Bucket::default(),
             shard_down: Bucket::default(),
@@ -131,6 +135,7 @@ impl Shard {
             Command::RelayOpened { relay } => self.relay_opened(now, relay),
             Command::RelayFailed { relay } => self.relay_failed(now, relay),
             Command::ClientClosed { path } => {
+                self.waiting.forget(&path);
                 if let Some(key) = self.by_path.get(&path).copied() {
                     self.end(now, key, EndCause::ConnectionClosed);
                 }
@@ -152,6 +157,7 @@ impl Shard {
                         self.timers.was_stale();
                     }
                 }
+                Timer::Waiting => self.take_up_again(now),
             }
         }
     }
@@ -380,6 +386,7 @@ impl Shard {
         self.timers.cancel(|due, timer| match timer {
             Timer::Allocation(bits) => allocations.get(Key::from_bits(*bits)).is_some_and(|a| a.timer == due),
             Timer::Reservation(token) => reservations.contains_key(token),
+            Timer::Waiting => true,
         });
     }
 

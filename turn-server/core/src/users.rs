@@ -131,6 +131,12 @@ impl Users {
         self.statics.contains_key(name)
     }
 
+    /// Users may come of whom MD5 keys alone are known.
+    pub const fn expect_md5_keys(&mut self) -> &mut Self {
+        self.knows_md5_only = true;
+        self
+    }
+
     /// One more secret under which REST credentials are good.
     pub fn add_rest_secret(&mut self, secret: &[u8]) -> &mut Self {
         self.rest_secrets.push(secret.into());
