@@ -1,5 +1,6 @@
 //! The TURN server as one of the stack's daemons: announced on the bus, told there whom to revoke, relaying to the SFUs
 //! that it hears of. It relays without the bus, too (DESIGN.md §2).
+use crate::addresses::own_addresses;
 use crate::bus::{Desk, Revoked, answer};
 use crate::database::{Kept, Poke};
 use crate::exported::Exported;
@@ -13,7 +14,7 @@ use offhook_link::TapForm;
 use offhook_runtime::config::TurnCertificate;
 use offhook_runtime::{ConfigError, ConfigFile, Daemon, Deps, Lifecycle, RunError, StartError};
 use offhook_turn_core::{Output, Users};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
@@ -23,6 +24,8 @@ use tokio::time::{MissedTickBehavior, interval};
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How soon a certificate is presented that call-control has fetched.
 const FETCH_EVERY: Duration = Duration::from_secs(2);
+/// How soon sockets of ours are shut on an address that the host is given while it runs (RFC 8981).
+const OWN_ADDRESSES_EVERY: Duration = Duration::from_secs(3);
 /// Where no quota says less.
 const CAPACITY: u32 = 65_535;
 
@@ -47,6 +50,7 @@ struct State {
     /// call-control finds the secret that was made where nobody chose one.
     shared: bool,
     database: Kept,
+    own_addresses: Vec<IpAddr>,
     /// What there was by ACME when the certificate was read that is presented.
     fetched: Fetched,
     /// Why there is none newer: said once.
@@ -108,6 +112,7 @@ impl Daemon for TurnDaemon {
                 together,
                 shared,
                 database,
+                own_addresses: own_addresses(),
                 fetched: Fetched::new(),
                 trouble: None,
             },
@@ -127,6 +132,8 @@ impl Daemon for TurnDaemon {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut fetch = interval(FETCH_EVERY);
         fetch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut own = interval(OWN_ADDRESSES_EVERY);
+        own.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Also which ports the listeners were given.
         state.live.media = state.config.media(&sfus.all(), state.together);
         state.apply(&server).await;
@@ -141,6 +148,7 @@ impl Daemon for TurnDaemon {
                 () = sfus.changed() => state.take_media(&server, &sfus.all()).await,
                 () = state.database.changed() => state.apply(&server).await,
                 _ = fetch.tick(), if state.config.waits_for_acme() => state.take_certificate(&server),
+                _ = own.tick() => state.take_own_addresses(&server, &sfus.all()).await,
                 file = reloads.next() => state.reload(&server, &file, &sfus.all()).await,
                 () = server.lost() => break Err(RunError::new("relay", "a relaying thread is gone")),
                 _ = look.tick() => {
@@ -247,6 +255,17 @@ impl State {
         if media != self.live.media {
             tracing::info!(ports = media.len(), "media ports of SFUs changed");
             self.live.media = media;
+            self.apply(server).await;
+        }
+    }
+
+    /// The host was given an address, or lost one.
+    async fn take_own_addresses(&mut self, server: &Server, sfus: &[NodeRow]) {
+        let own = own_addresses();
+        if own != self.own_addresses {
+            tracing::info!(addresses = own.len(), "this host's addresses changed");
+            self.own_addresses = own;
+            self.live.media = self.config.media(sfus, self.together);
             self.apply(server).await;
         }
     }

@@ -1,5 +1,6 @@
 //! A server under the signals of coturn: TERM and INT end it, USR1 drains, HUP reads everything again, USR2 the
 //! certificate. The user database is read beside it.
+use crate::addresses::own_addresses;
 use crate::cli::{CliError, Invocation, say};
 use crate::database::{Kept, Poke};
 use crate::log::{self, Log};
@@ -11,31 +12,39 @@ use crate::traffic::Traffic;
 use offhook_runtime::systemd;
 use offhook_turn_core::Output;
 use offhook_turn_core::conf::Conf;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::MissedTickBehavior;
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How soon sockets of ours are shut on an address that the host is given while it runs (RFC 8981).
+const OWN_ADDRESSES_EVERY: Duration = Duration::from_secs(3);
 
 /// The server, and what it was made from.
 pub(crate) struct Running {
     server: Server,
     /// As it acts: what waits for a restart is not in it.
     conf: Conf,
+    /// Of that, without what the user database says.
+    plan: Plan,
+    own_addresses: Vec<IpAddr>,
     log: Log,
     database: Kept,
 }
 
 impl Running {
     /// Reads the user database and binds everything.
-    pub(crate) async fn start(conf: Conf, mut plan: Plan, log: Log) -> Result<Self, CliError> {
+    pub(crate) async fn start(conf: Conf, plan: Plan, log: Log) -> Result<Self, CliError> {
         let database = Kept::open(&plan).await;
-        plan.admit(database.rows());
         let metrics = plan.metrics.clone();
         let traffic =
             Arc::new(Traffic::new(plan.settings.users.realm(), conf.rest_api_separator, plan.username_labels));
-        let (server, told) = Server::start(plan).await?;
+        let mut admitted = plan.clone();
+        admitted.admit(database.rows());
+        let (server, told) = Server::start(admitted).await?;
         let (write, count) = (database.poke(), Arc::clone(&traffic));
         std::thread::Builder::new()
             .name("turn-log".into())
@@ -44,7 +53,7 @@ impl Running {
         if let Some((address, path)) = metrics {
             serve_metrics(address, path, &server, traffic).await?;
         }
-        Ok(Self { server, conf, log, database })
+        Ok(Self { server, conf, plan, own_addresses: own_addresses(), log, database })
     }
 
     pub(crate) fn log_file(&self) -> Option<PathBuf> {
@@ -62,7 +71,7 @@ impl Running {
         });
         // Whatever else is wrong: a log file that was renamed is left.
         self.log.reopen(read.as_ref().map_or(&self.conf.log, |(_, conf, _)| &conf.log));
-        let (mut plan, conf, kept) = match read {
+        let (plan, conf, kept) = match read {
             Ok(read) => read,
             Err(error) => return tracing::error!(%error, "configuration not read again: the old one stays"),
         };
@@ -71,23 +80,36 @@ impl Running {
         }
         plan.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         self.database.reopen(&plan).await;
-        plan.admit(self.database.rows());
-        self.conf = conf;
-        self.server.reload(&plan).await;
+        (self.conf, self.plan, self.own_addresses) = (conf, plan, own_addresses());
+        self.apply().await;
         tracing::info!("configuration read again");
+    }
+
+    async fn apply(&self) {
+        let mut plan = self.plan.clone();
+        plan.admit(self.database.rows());
+        self.server.reload(&plan).await;
+    }
+
+    /// The host was given an address, or lost one.
+    async fn take_own_addresses(&mut self) {
+        let own = own_addresses();
+        if own == self.own_addresses {
+            return;
+        }
+        let listed = &mut self.plan.settings.policy.own_addresses;
+        listed.retain(|ip| !self.own_addresses.contains(ip));
+        listed.extend(&own);
+        tracing::info!(addresses = own.len(), "this host's addresses changed");
+        self.own_addresses = own;
+        self.apply().await;
     }
 
     /// The database changed while everything else stayed.
     async fn take_rows(&self) {
         let rows = self.database.rows();
-        match Plan::of(&self.conf) {
-            Ok(mut plan) => {
-                plan.admit(self.database.rows());
-                self.server.reload(&plan).await;
-                tracing::info!(users = rows.users.len(), secrets = rows.secrets.len(), "user database changed");
-            }
-            Err(error) => tracing::error!(%error, "user database changed, and cannot be taken over"),
-        }
+        self.apply().await;
+        tracing::info!(users = rows.users.len(), secrets = rows.secrets.len(), "user database changed");
     }
 
     fn reload_certificate(&self) {
@@ -163,6 +185,8 @@ pub(crate) async fn serve(mut running: Running, signals: Signals, invocation: &I
 async fn obey(running: &mut Running, signals: Signals, invocation: &Invocation) -> Result<(), CliError> {
     let Signals { mut terminate, mut interrupt, mut hang_up, mut user1, mut user2 } = signals;
     let mut look = tokio::time::interval(LOOK_EVERY);
+    let mut own = tokio::time::interval(OWN_ADDRESSES_EVERY);
+    own.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut draining = false;
     loop {
         tokio::select! {
@@ -181,6 +205,7 @@ async fn obey(running: &mut Running, signals: Signals, invocation: &Invocation) 
             _ = user2.recv() => running.reload_certificate(),
             () = running.server.lost() => return Err(CliError::Lost),
             () = running.database.changed() => running.take_rows().await,
+            _ = own.tick() => running.take_own_addresses().await,
             _ = look.tick(), if draining => {
                 if running.server.allocations() == 0 {
                     tracing::info!("drained");

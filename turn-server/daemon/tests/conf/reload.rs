@@ -1,6 +1,7 @@
 //! SIGHUP: everything that can change does, and what cannot is named.
 use crate::client::Client;
-use crate::rig::{ALICE, Daemon, free_port};
+use crate::net::Namespace;
+use crate::rig::{ALICE, Daemon, Place, free_port, until};
 
 #[test]
 fn users_ranges_quotas_and_lifetimes_change_while_it_runs() {
@@ -70,4 +71,25 @@ fn a_file_that_cannot_work_changes_nothing() {
         daemon.wait_for("the old one stays");
         assert_eq!(Client::udp(daemon.at(), "alice", "sesame").allocate().code(), 0, "{wrong}");
     }
+}
+
+/// RFC 8981 gives a host another address every day.
+#[test]
+fn an_address_that_the_host_is_given_later_leads_to_no_socket_of_ours() {
+    let host = Namespace::with_addresses(["10.3.0.1"]);
+    let place = Place::new();
+    place.write(&format!("{ALICE}listening-ip=0.0.0.0\n"));
+    let mut command = host.command(env!("CARGO_BIN_EXE_offhook-turn"));
+    command.arg("-c").arg(place.path("turnserver.conf"));
+    let daemon = Daemon::spawn(place, command);
+    host.within(|| {
+        let mut alice = Client::udp(daemon.at(), "alice", "sesame");
+        assert_eq!(alice.allocate().code(), 0);
+        let later = format!("10.3.0.7:{}", daemon.place.port).parse().unwrap();
+        assert_eq!(alice.bind(0x4000, later), 0);
+        host.ip("addr add 10.3.0.7/32 dev card");
+        until("the new address is shut", || alice.bind(0x4000, later) == 403);
+        // As it was: whom coturn relays to.
+        assert_eq!(alice.bind(0x4001, "10.3.0.7:9".parse().unwrap()), 0);
+    });
 }

@@ -59,3 +59,31 @@ async fn where_nobody_could_log_in_any_more_the_old_secrets_stay_and_the_rest_is
     stage.log_in_under("north", "u", 600).unwrap().allocate().unwrap();
     assert!(!stage.folder.path().join("turn.secret").exists());
 }
+
+/// Beside the network that the other stories share: in one of its own, this program runs this story again. Needs root.
+#[test]
+fn an_address_that_the_host_is_given_later_is_shut_too() {
+    const INSIDE: &str = "OFFHOOK_STORY_INSIDE";
+    let shell = |words: &str| std::process::Command::new("sh").args(["-ec", words]).status().unwrap();
+    if std::env::var_os(INSIDE).is_none() {
+        let story = "reloads::an_address_that_the_host_is_given_later_is_shut_too";
+        let program = std::env::current_exe().unwrap();
+        let script = format!("exec unshare --net {} --exact {story} --nocapture", program.display());
+        let output = std::process::Command::new("sh").args(["-ec", &script]).env(INSIDE, "1").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        return;
+    }
+    assert!(shell("ip link set lo up").success());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stage = Stage::with("allowed_peers = [\"198.51.100.0/24\"]\n").await;
+        let mut client = stage.allocated("alice");
+        // In the range of the gateway's RTP.
+        let later = "198.51.100.9:20000".parse().unwrap();
+        client.bind(CHANNEL, later).unwrap();
+        assert!(shell("ip addr add 198.51.100.9/32 dev lo").success());
+        until("the new address stays open", || client.bind(CHANNEL, later).is_err()).await;
+        assert!(client.bind(CHANNEL + 1, later).unwrap_err().to_string().contains("403"));
+        client.bind(CHANNEL + 1, "198.51.100.8:20000".parse().unwrap()).unwrap();
+    });
+}
