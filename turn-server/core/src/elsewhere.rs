@@ -40,6 +40,12 @@ impl LookUp {
     pub fn answer(&self, found: Option<Arc<Users>>) {
         let _ = self.0.set(found);
     }
+
+    /// `None` as long as nobody answered.
+    #[must_use]
+    pub fn answered(&self) -> Option<Option<&Users>> {
+        self.0.get().map(Option::as_deref)
+    }
 }
 
 struct Held {
@@ -107,7 +113,7 @@ impl Shard {
 
     /// Takes up the requests whose look-up has ended, or takes too long.
     pub(crate) fn take_up_again(&mut self, now: Moment) {
-        let is_over = |held: &mut Held| held.look_up.0.get().is_some() || held.until <= now;
+        let is_over = |held: &mut Held| held.look_up.answered().is_some() || held.until <= now;
         let over: Vec<Held> = self.waiting.held.extract_if(.., is_over).collect();
         // Before anything that may go wrong with one of them.
         if !self.waiting.held.is_empty() {
@@ -115,7 +121,7 @@ impl Shard {
         }
         for held in over {
             if let Ok(request) = Message::parse(&held.datagram) {
-                let found = held.look_up.0.get().and_then(Option::as_deref);
+                let found = held.look_up.answered().flatten();
                 self.judge(now, &held.path, &request, found);
             }
         }

@@ -218,6 +218,23 @@ impl Connection {
         Ok(rows)
     }
 
+    /// The key of one user, who may not be there. So may the table.
+    pub(super) async fn key(
+        &mut self,
+        sql: &'static str,
+        realm: &str,
+        name: &str,
+    ) -> Result<Option<String>, DatabaseError> {
+        let found = match self {
+            Self::Sqlite(to) => sqlx::query_scalar(sql).bind(realm).bind(name).fetch_optional(to).await,
+            Self::Postgres(to) => sqlx::query_scalar(sql).bind(realm).bind(name).fetch_optional(to).await,
+        };
+        match found {
+            Err(error) if is_missing_table(&error) => Ok(None),
+            found => Ok(found?),
+        }
+    }
+
     pub(super) async fn close(self) {
         let _ = match self {
             Self::Sqlite(to) => to.close().await,

@@ -40,12 +40,14 @@ impl Kept {
     fn watch(&mut self, plan: &Plan, known: Option<Rows>) {
         let start = |database| Watch::start(database, known, self.poke.clone(), self.changed.clone());
         self.watch = plan.database.clone().map(start);
+        self.rows.desk = self.watch.as_ref().map(Watch::desk).unwrap_or_default();
     }
 
     /// Ends when the database says something else; [`Self::rows`] are those then.
     pub(crate) async fn changed(&mut self) {
         if let Some(rows) = self.changes.recv().await {
-            self.rows = rows;
+            let desk = std::mem::take(&mut self.rows.desk);
+            self.rows = Rows { desk, ..rows };
         }
     }
 

@@ -2,8 +2,9 @@
 //!
 //! Users, secrets, peer ranges and limits of our realm, and peer ranges of every realm. coturn asks its database at each
 //! login; here it is read as a whole beside the relaying threads, again every few seconds and after a failed login, so
-//! that a database that is slow or away delays nobody.
+//! that a database that is slow or away delays nobody who is known. Who is not is looked up at the [`desk`].
 mod connection;
+mod desk;
 mod kept;
 mod watch;
 
@@ -14,9 +15,11 @@ pub(crate) use watch::Poke;
 
 use crate::plan::Plan;
 use connection::Connection;
+use desk::Desk;
 use offhook_runtime::config::Turn;
 use offhook_turn_core::conf::{Conf, Hidden};
-use offhook_turn_core::{AddressRange, UserSecret};
+use offhook_turn_core::{AddressRange, UserSecret, Users};
+use std::sync::Arc;
 use watch::Watch;
 
 /// Of each table; what is more is left out, and said.
@@ -30,6 +33,7 @@ const DEFAULT_FILES: [&str; 4] =
 pub struct DatabasePlan {
     pub(crate) source: Source,
     realm: String,
+    separator: char,
     /// Users come with `lt-cred-mech`, secrets with `use-auth-secret`.
     users: bool,
     secrets: bool,
@@ -44,7 +48,7 @@ impl DatabasePlan {
         };
         let secrets = conf.use_auth_secret || !conf.static_auth_secrets.is_empty();
         let users = conf.lt_cred_mech || !secrets;
-        Ok(Some(Self { source, realm: realm.to_owned(), users, secrets }))
+        Ok(Some(Self { source, realm: realm.to_owned(), separator: conf.rest_api_separator, users, secrets }))
     }
 
     /// Of `[turn] database_url`: users and secrets alike.
@@ -64,11 +68,31 @@ impl DatabasePlan {
         } else {
             return Err("the whole path of an SQLite file, or \"postgres://user:password@host/name\"".to_owned());
         };
-        Ok(Some(Self { source, realm: turn.realm.clone(), users: true, secrets: true }))
+        Ok(Some(Self { source, realm: turn.realm.clone(), separator: ':', users: true, secrets: true }))
     }
 
     pub(crate) async fn read(&self) -> Result<Rows, DatabaseError> {
         self.source.within(self.read_all()).await
+    }
+
+    /// Those of these names whom it has now, and every secret; `None` if there are neither.
+    async fn find(&self, names: &[Box<str>]) -> Result<Option<Users>, DatabaseError> {
+        let mut connection = Connection::open(&self.source).await?;
+        let mut found = Users::new(&self.realm);
+        found.set_separator(self.separator);
+        for name in names.iter().filter(|_| self.users) {
+            let key = connection.key(USER, &self.realm, name).await?;
+            if let Some(key) = key.and_then(|key| UserSecret::from_hex(key.trim())) {
+                found.add(name, key);
+            }
+        }
+        if self.secrets {
+            for (secret, _) in connection.pairs("turn_secret", SECRETS, &self.realm, &mut Vec::new()).await? {
+                found.add_rest_secret(secret.as_bytes());
+            }
+        }
+        connection.close().await;
+        Ok(Some(found).filter(|found| !found.is_empty()))
     }
 
     async fn read_all(&self) -> Result<Rows, DatabaseError> {
@@ -110,6 +134,8 @@ pub(crate) fn default_file() -> Option<&'static str> {
 
 const USERS: &str = "SELECT CAST(name AS TEXT), COALESCE(CAST(hmackey AS TEXT), '') FROM turnusers_lt WHERE realm = $1 \
                      ORDER BY name LIMIT $2";
+const USER: &str =
+    "SELECT COALESCE(CAST(hmackey AS TEXT), '') FROM turnusers_lt WHERE realm = $1 AND name = $2 LIMIT 1";
 const SECRETS: &str = "SELECT CAST(value AS TEXT), '' FROM turn_secret WHERE realm = $1 ORDER BY value LIMIT $2";
 const ALLOWED: &str = "SELECT CAST(ip_range AS TEXT), '' FROM allowed_peer_ip WHERE realm = $1 OR realm = '' \
                        ORDER BY ip_range LIMIT $2";
@@ -131,7 +157,21 @@ pub struct Rows {
     pub user_quota: Option<u64>,
     /// Said when they change.
     pub remarks: Vec<String>,
+    /// Where those are looked up who are not among them.
+    pub(crate) desk: AtDesk,
 }
+
+/// No part of what the database says: where to ask, and whether users may be found there.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct AtDesk(Option<(Arc<Desk>, bool)>);
+
+impl PartialEq for AtDesk {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for AtDesk {}
 
 impl Rows {
     fn add_user(&mut self, name: String, key: &str) {
@@ -165,6 +205,12 @@ impl Rows {
         }
         for secret in &self.secrets {
             settings.users.add_rest_secret(secret.0.as_bytes());
+        }
+        if let AtDesk(Some((desk, has_users))) = &self.desk {
+            settings.elsewhere = Some(Arc::clone(desk) as _);
+            if *has_users {
+                settings.users.expect_md5_keys();
+            }
         }
         settings.policy.allowed.extend(&self.allowed);
         settings.policy.denied.extend(&self.denied);

@@ -1,5 +1,6 @@
 //! Reads the database again: every few seconds, and soon after somebody could not log in.
-use super::{DatabasePlan, Rows};
+use super::desk::{self, Desk};
+use super::{AtDesk, DatabasePlan, Rows};
 use offhook_turn_core::{AuthError, Denial, Output};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,28 +26,38 @@ impl Poke {
         if let Output::Denied(denied) = output
             && matches!(denied.why, Denial::Auth(AuthError::Unknown(_) | AuthError::Password))
         {
-            self.0.notify_one();
+            self.wake();
         }
+    }
+
+    pub(super) fn wake(&self) {
+        self.0.notify_one();
     }
 }
 
 /// A database under watch; dropped, it is left alone.
 pub(crate) struct Watch {
     pub(crate) plan: DatabasePlan,
-    task: tokio::task::JoinHandle<()>,
+    desk: Arc<Desk>,
+    tasks: [tokio::task::JoinHandle<()>; 2],
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.task.abort();
+        self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }
 
 impl Watch {
     /// `known` was read before; what differs from it is sent.
     pub(crate) fn start(plan: DatabasePlan, known: Option<Rows>, poke: Poke, changes: mpsc::Sender<Rows>) -> Self {
-        let task = tokio::spawn(watch(plan.clone(), known, poke, changes));
-        Self { plan, task }
+        let (desk, serves) = desk::open(plan.clone(), poke.clone());
+        let tasks = [tokio::spawn(watch(plan.clone(), known, poke, changes)), tokio::spawn(serves)];
+        Self { plan, desk, tasks }
+    }
+
+    pub(super) fn desk(&self) -> AtDesk {
+        AtDesk(Some((Arc::clone(&self.desk), self.plan.users)))
     }
 }
 

@@ -55,12 +55,18 @@ fn users_of_sqlite_log_in_and_come_and_go_without_a_restart() {
     let daemon = on_sqlite("userdb", "lt-cred-mech\nuser=carol:file\n");
     assert!(lets_in(&daemon, "alice", "sesame") && lets_in(&daemon, "carol", "file"));
     assert!(!lets_in(&daemon, "alice", "wrong") && !lets_in(&daemon, "dave", "later"));
+    // By the first login, as from coturn: what else there is to read is read again later.
     add(&daemon.place, "dave", "later");
-    // Each refusal makes the database be read again soon.
-    until("dave is let in", || lets_in(&daemon, "dave", "later"));
+    assert!(lets_in(&daemon, "dave", "later"));
+    assert!(!lets_in(&daemon, "dave", "wrong"));
+    add(&daemon.place, "erin", "later");
+    assert_eq!(Client::tcp(daemon.at(), "erin", "later").allocate().code(), 0);
+    // Whose key is another now is read with everything, which each refusal makes happen soon.
+    add(&daemon.place, "dave", "changed");
+    until("dave's password is another", || lets_in(&daemon, "dave", "changed"));
     turnadmin(&daemon.place, &["-d", "-u", "alice", "-r", REALM]);
-    daemon.wait_for("users=1");
-    assert!(!lets_in(&daemon, "alice", "sesame") && lets_in(&daemon, "carol", "file"));
+    until("alice is out", || !lets_in(&daemon, "alice", "sesame"));
+    assert!(lets_in(&daemon, "carol", "file"));
 }
 
 #[test]
@@ -75,6 +81,9 @@ fn secrets_of_sqlite_open_rest_credentials_beside_those_of_the_file() {
         let pair = rest(secret);
         assert_eq!(lets_in(&daemon, &pair.username, &pair.password), is_let_in, "{secret}");
     }
+    turnadmin(&daemon.place, &["-s", "west", "-r", REALM]);
+    let pair = rest("west");
+    assert!(lets_in(&daemon, &pair.username, &pair.password));
     // Without lt-cred-mech the database's users are not asked for, as with coturn.
     assert!(!lets_in(&daemon, "alice", "sesame"));
 }
@@ -240,8 +249,12 @@ fn users_of_postgresql_log_in_by_both_kinds_of_connection_strings() {
         assert!(lets_in(&daemon, &pair.username, &pair.password));
         assert!(!lets_in(&daemon, "dave", "later"));
         psql(&format!("INSERT INTO turnusers_lt VALUES ('{REALM}', 'dave', '{}')", key("dave", "later")));
-        until("dave is let in", || lets_in(&daemon, "dave", "later"));
+        assert!(lets_in(&daemon, "dave", "later"));
+        psql(&format!("INSERT INTO turn_secret VALUES ('{REALM}', 'west')"));
+        let pair = rest("west");
+        assert!(lets_in(&daemon, &pair.username, &pair.password));
         psql("DELETE FROM turnusers_lt WHERE name = 'dave'");
+        psql("DELETE FROM turn_secret WHERE value = 'west'");
     }
     // Enciphered, when the server can and the string asks for it.
     let place = Place::new();
