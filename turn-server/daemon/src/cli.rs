@@ -5,59 +5,74 @@ use crate::plan::Plan;
 use crate::process::{Identity, IdentityError, PidFile};
 use crate::run::{self, Running, Signals};
 use crate::tls::Certificate;
-use offhook_turn_core::conf::{NameError, Reading};
+use offhook_turn_core::conf::{CommandLine, NameError, NamedAddress, Reading};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io::Write as _;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// A mistake in the configuration, which starting again does not mend (sysexits.h).
 const EX_CONFIG: u8 = 78;
+const VERSION: &str = concat!("offhook-turn ", env!("CARGO_PKG_VERSION"));
 const OTHER_DATABASES: [&str; 3] = ["redis-userdb", "mysql-userdb", "mongo-userdb"];
 const DEFAULT_FILES: [&str; 3] = ["turnserver.conf", "/etc/turnserver.conf", "/etc/coturn/turnserver.conf"];
 
-/// What stands on the command line besides options of the file.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Invocation {
-    file: Option<PathBuf>,
-    no_file: bool,
-    check: bool,
-    rest: Vec<String>,
-}
+/// What the process was told to do.
+#[derive(Debug)]
+pub(crate) struct Invocation(CommandLine);
 
 impl Invocation {
-    fn of(arguments: impl Iterator<Item = String>) -> Self {
-        let mut invocation = Self::default();
-        let mut arguments = arguments;
-        while let Some(argument) = arguments.next() {
-            match argument.as_str() {
-                "-c" | "--config" => invocation.file = arguments.next().map(PathBuf::from),
-                "-n" => invocation.no_file = true,
-                "--check-config" => invocation.check = true,
-                _ => invocation.rest.push(argument),
-            }
-        }
-        invocation
-    }
-
     fn path(&self) -> Option<PathBuf> {
-        if self.no_file {
+        if self.0.no_file {
             return None;
         }
-        self.file.clone().or_else(|| DEFAULT_FILES.iter().map(PathBuf::from).find(|path| path.exists()))
+        self.0
+            .file
+            .as_ref()
+            .map(PathBuf::from)
+            .or_else(|| DEFAULT_FILES.iter().map(PathBuf::from).find(|path| path.exists()))
     }
 
-    pub(crate) fn read(&self) -> Result<Reading, CliError> {
+    /// Whatever is named is looked up.
+    fn read(&self) -> Result<(Reading, Names), CliError> {
+        let mut reading = self.parse()?;
+        let names = RefCell::new(Names::new());
+        reading.conf.resolve(|name| {
+            let ip = look_up(name)?;
+            names.borrow_mut().insert(name.to_owned(), ip);
+            Ok(ip)
+        })?;
+        Ok((reading, names.into_inner()))
+    }
+
+    /// While the server runs nothing is looked up: where it listens and relays is decided. What else is named stays out,
+    /// and comes second.
+    pub(crate) fn read_again(&self, names: &Names) -> Result<(Reading, Vec<NamedAddress>), CliError> {
+        let mut reading = self.parse()?;
+        let is_known = |name: &String| name.parse::<IpAddr>().is_ok() || names.contains_key(name);
+        let written = std::mem::take(&mut reading.conf.names);
+        let (known, unknown) = written.into_iter().partition(|named| match named {
+            NamedAddress::Listening(name) | NamedAddress::Relay(name) => is_known(name),
+            NamedAddress::External { announced, local } => is_known(announced) && local.as_ref().is_none_or(is_known),
+        });
+        reading.conf.names = known;
+        reading.conf.resolve(|name| names.get(name).copied().ok_or_else(|| "it waits for a restart".to_owned()))?;
+        Ok((reading, unknown))
+    }
+
+    fn parse(&self) -> Result<Reading, CliError> {
         let mut reading = Reading::default();
         if let Some(path) = self.path() {
             let text = std::fs::read(&path).map_err(|source| CliError::Read { path: path.clone(), source })?;
             reading.add_file(&String::from_utf8_lossy(&text));
             beside(&path, [&mut reading.conf.cert, &mut reading.conf.pkey]);
         }
-        reading.add_arguments(&self.rest);
+        reading.add_arguments(&self.0.rest);
         if let Some(fatal) = reading.notes.iter().find(|note| note.is_fatal()) {
             return Err(CliError::Option(fatal.to_string()));
         }
-        reading.conf.resolve(look_up)?;
         // Users who stand in a database of a kind that is not read stand there, and not in coturn's default one.
         let is_elsewhere = reading.notes.iter().any(|note| OTHER_DATABASES.contains(&note.option.as_str()));
         if reading.conf.userdb.is_none() && reading.conf.psql_userdb.is_none() && !is_elsewhere {
@@ -66,6 +81,9 @@ impl Invocation {
         Ok(reading)
     }
 }
+
+/// What names stood for when the server was started.
+pub(crate) type Names = HashMap<String, IpAddr>;
 
 /// The first address of a name, as coturn takes it.
 fn look_up(name: &str) -> Result<IpAddr, String> {
@@ -121,9 +139,15 @@ impl CliError {
 /// Reads the command line and runs the server until it is told to end.
 #[must_use]
 pub fn main() -> ExitCode {
+    let invocation = Invocation(CommandLine::of(std::env::args().skip(1)));
+    if invocation.0.help || invocation.0.version {
+        let text = if invocation.0.help { CommandLine::help() } else { VERSION.to_owned() };
+        // Whoever has read enough closes the pipe.
+        let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+        return ExitCode::SUCCESS;
+    }
     offhook_runtime::install_crypto_provider();
-    let invocation = Invocation::of(std::env::args().skip(1));
-    let outcome = if invocation.check { check(&invocation) } else { run(&invocation) };
+    let outcome = if invocation.0.check { check(&invocation) } else { run(&invocation) };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -142,7 +166,7 @@ pub fn main() -> ExitCode {
 
 /// `--check-config`: what would be said at start, and nothing else.
 fn check(invocation: &Invocation) -> Result<(), CliError> {
-    let reading = invocation.read()?;
+    let (reading, _) = invocation.read()?;
     reading.notes.iter().for_each(|note| println!("{note}"));
     let plan = Plan::of(&reading.conf)?;
     plan.warnings.iter().for_each(|warning| println!("warning: {warning}"));
@@ -158,7 +182,7 @@ fn check(invocation: &Invocation) -> Result<(), CliError> {
 }
 
 fn run(invocation: &Invocation) -> Result<(), CliError> {
-    let reading = invocation.read()?;
+    let (reading, names) = invocation.read()?;
     let (log, lack) = Log::start(&reading.conf.log);
     if let Some(lack) = lack {
         tracing::warn!("{lack}; lines go to standard output");
@@ -175,7 +199,7 @@ fn run(invocation: &Invocation) -> Result<(), CliError> {
     let _pid = PidFile::write(&plan.process);
     runtime.block_on(async {
         let signals = Signals::listen()?;
-        let running = Running::start(reading.conf, plan, log).await?;
+        let running = Running::start((reading.conf, names), plan, log).await?;
         identity.take(running.log_file().as_deref())?;
         run::serve(running, signals, invocation).await
     })
@@ -185,19 +209,5 @@ fn run(invocation: &Invocation) -> Result<(), CliError> {
 pub(crate) fn say(reading: &Reading) {
     for note in &reading.notes {
         tracing::warn!("{note}");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_coturns() {
-        let words = ["-c", "/etc/x.conf", "-v", "--realm", "r", "--check-config", "-n"];
-        let invocation = Invocation::of(words.map(String::from).into_iter());
-        assert_eq!(invocation.file.as_deref(), Some(Path::new("/etc/x.conf")));
-        assert!(invocation.no_file && invocation.check && invocation.path().is_none());
-        assert_eq!(invocation.rest, ["-v", "--realm", "r"]);
     }
 }

@@ -318,7 +318,7 @@ impl State {
             }
             Err(error) => tracing::error!(%error, "[turn] not read again: the old one stays"),
         }
-        match server.reload_certificate() {
+        match server.replace_certificate(self.config.certificate().as_ref()) {
             Ok(()) => tracing::info!("certificate read again"),
             Err(error) => tracing::error!(%error, "certificate not read again: the old one stays"),
         }

@@ -64,8 +64,7 @@ impl TurnConfig {
             "turn.relay_addresses": relay_addresses,
             "turn.relay_ports": relay_ports,
             "turn.threads": threads,
-            "turn.certificate": certificate,
-            "turn.ciphers": ciphers,
+            "turn.enabled": enabled,
         }
         let (wanted, open) = (&mut self.turn.protocol, running.turn.protocol);
         for (key, wanted, open) in [
@@ -77,6 +76,11 @@ impl TurnConfig {
                 *wanted = open;
                 kept.push(key);
             }
+        }
+        // Another one serves new connections; whether there is TLS at all is decided once.
+        if self.turn.certificate.is_some() != running.turn.certificate.is_some() {
+            self.turn.certificate.clone_from(&running.turn.certificate);
+            kept.push("turn.certificate");
         }
         if self.net != running.net {
             self.net = running.net.clone();
@@ -174,7 +178,7 @@ impl TurnConfig {
         self.certificate().map_or_else(|| Ok(Vec::new()), |files| files.place.fetched())
     }
 
-    fn certificate(&self) -> Option<CertificateFiles> {
+    pub(crate) fn certificate(&self) -> Option<CertificateFiles> {
         let list = self.turn.ciphers.as_str();
         let ciphers = (!list.is_empty()).then(|| Ciphers::of(list));
         let (place, password) = match self.turn.certificate.clone()? {

@@ -30,10 +30,6 @@ pub(crate) fn keep_fixed(running: &Conf, wanted: &mut Conf) -> Vec<&'static str>
         "no-tcp": no_tcp,
         "no-tls": no_tls,
         "no-dtls": no_dtls,
-        "cert": cert,
-        "pkey": pkey,
-        "pkey-pwd": pkey_pwd,
-        "cipher-list": cipher_list,
         "pidfile": pidfile,
         "proc-user": proc_user,
         "proc-group": proc_group,
@@ -41,7 +37,13 @@ pub(crate) fn keep_fixed(running: &Conf, wanted: &mut Conf) -> Vec<&'static str>
         "prometheus-port": prometheus.port,
         "prometheus-address": prometheus.address,
         "prometheus-path": prometheus.path,
-        "prometheus-username-labels": prometheus.username_labels,
+    }
+    // Other files serve new connections; whether there is TLS at all is decided once.
+    let has_tls = |conf: &Conf| conf.cert.is_some() && conf.pkey.is_some();
+    if has_tls(wanted) != has_tls(running) {
+        wanted.cert.clone_from(&running.cert);
+        wanted.pkey.clone_from(&running.pkey);
+        kept.push("cert");
     }
     kept
 }

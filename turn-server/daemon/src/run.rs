@@ -1,7 +1,7 @@
 //! A server under the signals of coturn: TERM and INT end it, USR1 drains, HUP reads everything again, USR2 the
 //! certificate. The user database is read beside it.
 use crate::addresses::own_addresses;
-use crate::cli::{CliError, Invocation, say};
+use crate::cli::{CliError, Invocation, Names, say};
 use crate::database::{Kept, Poke};
 use crate::log::{self, Log};
 use crate::metrics;
@@ -30,14 +30,16 @@ pub(crate) struct Running {
     conf: Conf,
     /// Of that, without what the user database says.
     plan: Plan,
+    names: Names,
     own_addresses: Vec<IpAddr>,
+    traffic: Arc<Traffic>,
     log: Log,
     database: Kept,
 }
 
 impl Running {
     /// Reads the user database and binds everything.
-    pub(crate) async fn start(conf: Conf, plan: Plan, log: Log) -> Result<Self, CliError> {
+    pub(crate) async fn start((conf, names): (Conf, Names), plan: Plan, log: Log) -> Result<Self, CliError> {
         let database = Kept::open(&plan).await;
         let metrics = plan.metrics.clone();
         let traffic =
@@ -51,9 +53,9 @@ impl Running {
             .spawn(move || told.iter().for_each(|output| hear(&output, &count, &write)))
             .map_err(CliError::doing("start the log's thread"))?;
         if let Some((address, path)) = metrics {
-            serve_metrics(address, path, &server, traffic).await?;
+            serve_metrics(address, path, &server, Arc::clone(&traffic)).await?;
         }
-        Ok(Self { server, conf, plan, own_addresses: own_addresses(), log, database })
+        Ok(Self { server, conf, plan, names, own_addresses: own_addresses(), traffic, log, database })
     }
 
     pub(crate) fn log_file(&self) -> Option<PathBuf> {
@@ -62,8 +64,11 @@ impl Running {
 
     /// The configuration again, with the database again.
     async fn reload(&mut self, invocation: &Invocation) {
-        let read = invocation.read().and_then(|mut reading| {
+        let read = invocation.read_again(&self.names).and_then(|(mut reading, unknown)| {
             say(&reading);
+            for named in unknown {
+                tracing::warn!("{named} was not there at start, and waits for a restart");
+            }
             // What would not start is not taken over in part.
             Plan::of(&reading.conf)?;
             let kept = keep_fixed(&self.conf, &mut reading.conf);
@@ -80,6 +85,7 @@ impl Running {
         }
         plan.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         self.database.reopen(&plan).await;
+        self.traffic.reload(plan.settings.users.realm(), conf.rest_api_separator, plan.username_labels);
         (self.conf, self.plan, self.own_addresses) = (conf, plan, own_addresses());
         self.apply().await;
         tracing::info!("configuration read again");
@@ -112,8 +118,9 @@ impl Running {
         tracing::info!(users = rows.users.len(), secrets = rows.secrets.len(), "user database changed");
     }
 
-    fn reload_certificate(&self) {
-        match self.server.reload_certificate() {
+    /// As the configuration names it by now.
+    fn take_certificate(&self) {
+        match self.server.replace_certificate(self.plan.certificate.as_ref()) {
             Ok(()) => tracing::info!("certificate read again"),
             Err(error) => tracing::error!(%error, "certificate not read again: the old one stays"),
         }
@@ -200,9 +207,9 @@ async fn obey(running: &mut Running, signals: Signals, invocation: &Invocation) 
             }
             _ = hang_up.recv() => {
                 running.reload(invocation).await;
-                running.reload_certificate();
+                running.take_certificate();
             }
-            _ = user2.recv() => running.reload_certificate(),
+            _ = user2.recv() => running.take_certificate(),
             () = running.server.lost() => return Err(CliError::Lost),
             () = running.database.changed() => running.take_rows().await,
             _ = own.tick() => running.take_own_addresses().await,

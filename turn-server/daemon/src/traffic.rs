@@ -2,7 +2,7 @@
 use offhook_turn_core::{Carried, Ended};
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Users with a label of their own; whoever comes later is counted under [`OTHERS`].
 const LABELS_MAX: usize = 1_000;
@@ -18,24 +18,49 @@ struct Sums {
 
 /// Written by the thread that writes the log, read by the page.
 #[derive(Debug)]
-pub(crate) struct Traffic {
+pub(crate) struct Traffic(Mutex<Sessions>);
+
+#[derive(Debug)]
+struct Sessions {
     realm: String,
     separator: char,
     by_user: bool,
-    sums: Mutex<HashMap<Box<str>, Sums>>,
+    sums: HashMap<Box<str>, Sums>,
 }
 
 impl Traffic {
     pub(crate) fn new(realm: &str, separator: char, by_user: bool) -> Self {
-        Self { realm: realm.to_owned(), separator, by_user, sums: Mutex::default() }
+        Self(Mutex::new(Sessions { realm: realm.to_owned(), separator, by_user, sums: HashMap::new() }))
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, Sessions> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was counted under other labels is counted no more: these are other series, and begin with nothing.
+    pub(crate) fn reload(&self, realm: &str, separator: char, by_user: bool) {
+        let mut sessions = self.sessions();
+        if (sessions.realm.as_str(), sessions.by_user) != (realm, by_user) {
+            sessions.sums.clear();
+        }
+        (sessions.realm, sessions.separator, sessions.by_user) = (realm.to_owned(), separator, by_user);
     }
 
     pub(crate) fn count(&self, ended: &Ended) {
-        let mut sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
+        self.sessions().count(ended);
+    }
+
+    pub(crate) fn write(&self, page: &mut String) {
+        self.sessions().write(page);
+    }
+}
+
+impl Sessions {
+    fn count(&mut self, ended: &Ended) {
         let user = if self.by_user { self.account(&ended.user) } else { "" };
-        let is_full = sums.len() >= LABELS_MAX && !sums.contains_key(user);
+        let is_full = self.sums.len() >= LABELS_MAX && !self.sums.contains_key(user);
         let label = if is_full || user.len() > NAME_BYTES_MAX { OTHERS } else { user };
-        let sum = sums.entry(label.into()).or_default();
+        let sum = self.sums.entry(label.into()).or_default();
         for (sum, carried) in [(&mut sum.up, ended.up), (&mut sum.down, ended.down)] {
             sum.packets = sum.packets.saturating_add(carried.packets);
             sum.bytes = sum.bytes.saturating_add(carried.bytes);
@@ -53,9 +78,8 @@ impl Traffic {
         }
     }
 
-    pub(crate) fn write(&self, page: &mut String) {
-        let sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut rows: Vec<_> = sums.iter().collect();
+    fn write(&self, page: &mut String) {
+        let mut rows: Vec<_> = self.sums.iter().collect();
         rows.sort_unstable_by_key(|(user, _)| *user);
         type Number = fn(&Sums) -> u64;
         let names: [(&str, Number); 8] = [

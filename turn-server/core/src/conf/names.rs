@@ -1,5 +1,6 @@
 //! Host names where an address may stand: coturn looks them up once, at start.
 use super::options::{Conf, External};
+use std::fmt;
 use std::net::IpAddr;
 
 /// An option that was given a name.
@@ -8,6 +9,18 @@ pub enum NamedAddress {
     Listening(String),
     Relay(String),
     External { announced: String, local: Option<String> },
+}
+
+/// As it is written.
+impl fmt::Display for NamedAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listening(name) => write!(f, "listening-ip={name}"),
+            Self::Relay(name) => write!(f, "relay-ip={name}"),
+            Self::External { announced, local: None } => write!(f, "external-ip={announced}"),
+            Self::External { announced, local: Some(local) } => write!(f, "external-ip={announced}/{local}"),
+        }
+    }
 }
 
 /// Why a name cannot stand for an address.

@@ -2,6 +2,7 @@
 use crate::client::Client;
 use crate::net::Namespace;
 use crate::rig::{ALICE, Daemon, Place, free_port, until};
+use offhook_wire_stun::Method;
 
 #[test]
 fn users_ranges_quotas_and_lifetimes_change_while_it_runs() {
@@ -61,6 +62,48 @@ fn what_waits_for_a_restart_is_named_once_each_and_stays_as_it_was() {
     // Nothing new is said when nothing more changes.
     daemon.reload(&format!("{ALICE}user=bob:open\n"));
     daemon.wait_for("configuration read again");
+}
+
+#[test]
+fn sessions_that_end_after_a_reload_are_counted_under_the_new_realm_and_its_users() {
+    let options = format!("{ALICE}prometheus\n");
+    let daemon = Daemon::start(&options);
+    let session = || {
+        let mut alice = Client::udp(daemon.at(), "alice", "sesame");
+        assert_eq!(alice.allocate().code(), 0);
+        alice.ask_logged_in(Method::REFRESH, |builder| {
+            builder.lifetime_s(0);
+        });
+    };
+    session();
+    until("one sum", || daemon.page().contains("turn_traffic_rcvp{realm=\"example.org\"} "));
+    daemon.reload(&format!("{options}realm=example.net\nprometheus-username-labels\n"));
+    daemon.wait_for("configuration read again");
+    session();
+    until("one of the user", || daemon.page().contains("turn_traffic_rcvp{realm=\"example.net\",user=\"alice\"} "));
+    assert!(!daemon.page().contains("example.org"));
+}
+
+/// A name server that is away, or slow, holds up neither the reload nor the signals behind it.
+#[test]
+fn names_are_not_looked_up_again_where_nothing_can_change() {
+    let place = Place::new();
+    let hosts = place.shown("hosts");
+    std::fs::write(&hosts, "127.0.0.1 relay.offhook.test\n").unwrap();
+    let named = "listening-ip=relay.offhook.test\nrelay-ip=relay.offhook.test\nexternal-ip=relay.offhook.test\n";
+    place.write(&format!("{ALICE}user=bob:open\n{named}"));
+    let daemon = Daemon::with_mounts(place, &format!("mount --bind {hosts} /etc/hosts"));
+    assert_eq!(Client::udp(daemon.at(), "bob", "open").allocate().code(), 0);
+    std::fs::write(&hosts, "").unwrap();
+    daemon.reload(&format!("{ALICE}{named}"));
+    daemon.wait_for("configuration read again");
+    assert_eq!(Client::udp(daemon.at(), "bob", "open").allocate().code(), 401);
+    assert_eq!(Client::udp(daemon.at(), "alice", "sesame").allocate().code(), 0);
+    // A name that was not there at the start waits as any address would.
+    daemon.reload(&format!("{ALICE}user=bob:open\n{named}listening-ip=other.offhook.test\n"));
+    assert!(daemon.wait_for("waits for a restart").contains("other.offhook.test"));
+    daemon.wait_for("configuration read again");
+    assert_eq!(Client::udp(daemon.at(), "bob", "open").allocate().code(), 0);
 }
 
 #[test]

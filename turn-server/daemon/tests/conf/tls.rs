@@ -94,9 +94,39 @@ fn only_ciphers_of_the_list_are_agreed_on() {
     assert_eq!(old("ECDHE-ECDSA-AES128-GCM-SHA256").as_deref(), Some("ECDHE-ECDSA-AES128-GCM-SHA256"));
     assert_eq!(old("ECDHE-ECDSA-AES256-GCM-SHA384"), None);
     assert!(handshake(port, &["-tls1_3"]).is_some());
-    daemon.reload(&format!("{}cipher-list=ALL:AES128-SHA\n", files(&daemon.place)));
-    let line = daemon.wait_for("cipher-list was changed");
-    assert!(line.contains("waits for a restart"), "{line}");
+}
+
+#[test]
+fn other_files_and_ciphers_serve_who_comes_after_the_reload_and_nobody_is_thrown_out() {
+    let daemon = start("cipher-list=ECDHE-ECDSA-CHACHA20-POLY1305\n");
+    let place = &daemon.place;
+    let mut alice = Client::tls(daemon.at(), &place.path("cert.pem"), &[]).unwrap();
+    assert_eq!(alice.allocate().code(), 0);
+    let (chain, key, locked) = (place.path("other.pem"), place.shown("other-key.pem"), place.shown("locked.pem"));
+    crate::rig::certify(&chain, key.as_ref());
+    openssl(&["ec", "-aes128", "-in", &key, "-out", &locked, "-passout", "pass:open sesame"]);
+    let old = |list: &str| handshake(place.port, &["-tls1_2", "-cipher", list]);
+    let others = format!("{ALICE}cert={}\npkey={locked}\ncipher-list=ECDHE-ECDSA-AES256-GCM-SHA384\n", chain.display());
+    // Without its password the new key opens nothing: all stays as it was.
+    daemon.reload(&others);
+    let line = daemon.wait_for("certificate not read again");
+    assert!(line.contains("it is encrypted"), "{line}");
+    assert_eq!(old("ALL").as_deref(), Some("ECDHE-ECDSA-CHACHA20-POLY1305"));
+    daemon.reload(&format!("{others}pkey-pwd=\"open sesame\"\n"));
+    daemon.wait_for("certificate read again");
+    assert_eq!(old("ALL").as_deref(), Some("ECDHE-ECDSA-AES256-GCM-SHA384"));
+    assert_eq!(old("ECDHE-ECDSA-CHACHA20-POLY1305"), None);
+    assert!(Client::tls(daemon.at(), &place.path("cert.pem"), &[]).is_err());
+    assert_eq!(Client::tls(daemon.at(), &chain, &[]).unwrap().allocate().code(), 0);
+    let refreshed = alice.ask_logged_in(Method::REFRESH, |builder| {
+        builder.lifetime_s(600);
+    });
+    assert_eq!(refreshed.code(), 0);
+    // Whether there is TLS at all is decided at start.
+    daemon.reload(ALICE);
+    let line = daemon.wait_for("waits for a restart");
+    assert!(line.contains("cert was changed"), "{line}");
+    assert!(old("ALL").is_some());
 }
 
 #[test]

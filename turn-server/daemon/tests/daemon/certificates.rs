@@ -87,3 +87,25 @@ async fn a_certificate_for_these_names_is_taken_before_a_newer_one_for_others() 
     std::fs::File::options().write(true).open(&ours).unwrap().set_modified(long_ago).unwrap();
     until("the one for our name serves", || serves(&expected)).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_files_and_ciphers_serve_who_comes_after_the_reload() {
+    let files = tempfile::tempdir().unwrap();
+    // Chain and key may be one file.
+    let pair = |name: &str| -> (String, String) {
+        let path = files.path().join(name);
+        let shown = fetch(&path, "phone.example.org");
+        (format!("certificate = \"{0}\"\nkey = \"{0}\"\n", path.display()), shown)
+    };
+    let (old, new) = (pair("old.pem"), pair("new.pem"));
+    let stage = Stage::with(&format!("{}ciphers = \"ECDHE-ECDSA-CHACHA20-POLY1305\"\n", old.0)).await;
+    let stream = stage.stream.unwrap();
+    let mut alice = stage.allocated("alice");
+    let shown = || handshake(stream, &["-tls1_2"]);
+    assert_eq!(shown(), Some((old.1, "ECDHE-ECDSA-CHACHA20-POLY1305".to_owned())));
+    let text = format!("{}ciphers = \"ECDHE-ECDSA-AES128-GCM-SHA256\"\n", new.0);
+    stage.switch.reload(file(&text, &stage.folder));
+    let expected = Some((new.1, "ECDHE-ECDSA-AES128-GCM-SHA256".to_owned()));
+    until("the new ones serve", || shown() == expected).await;
+    alice.refresh(600).unwrap();
+}
