@@ -161,7 +161,10 @@ impl World {
                 }
                 Output::CloseRelay { relay } => {
                     self.relays.retain(|open| *open != relay);
-                    self.late.iter_mut().filter(|(late, _)| *late == relay).for_each(|(_, unwanted)| *unwanted = true);
+                    match self.late.iter_mut().find(|(late, _)| *late == relay) {
+                        Some((_, unwanted)) => *unwanted = true,
+                        None => self.shard.handle_command(self.now, Command::RelayClosed { relay }),
+                    }
                 }
                 _ => {}
             }
@@ -170,8 +173,7 @@ impl World {
             assert!(Message::parse(transmit.bytes).is_ok());
         }
         self.shard.clear_transmits();
-        let wanted = self.late.iter().filter(|(_, unwanted)| !unwanted).count();
-        assert_eq!(self.shard.gauges().relays, self.relays.len() + wanted);
+        assert_eq!(self.shard.gauges().relays, self.relays.len() + self.late.len());
     }
 
     /// Whatever happened, the end leaves nothing.
@@ -180,6 +182,9 @@ impl World {
         self.shard.handle_command(self.now, Command::EndAll { cause });
         self.now = self.now.after(Duration::from_secs(4_000));
         self.shard.handle_timeout(self.now);
+        self.drain();
+        // What is still being opened is closed when it is open.
+        self.open_late();
         self.drain();
         let gauges = self.shard.gauges();
         assert_eq!((gauges.allocations, gauges.relays, gauges.reservations, gauges.free_ports), (0, 0, 0, 16));

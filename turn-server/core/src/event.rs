@@ -27,6 +27,10 @@ pub enum Command {
     RelayFailed {
         relay: RelayKey,
     },
+    /// The socket of [`Output::CloseRelay`] is closed: its port may be drawn again.
+    RelayClosed {
+        relay: RelayKey,
+    },
     /// A TCP or TLS connection is gone.
     ClientClosed {
         path: ClientPath,
@@ -57,6 +61,7 @@ pub enum Output {
         relay: RelayKey,
         local: SocketAddr,
     },
+    /// Close it, and answer with [`Command::RelayClosed`]; if it is still to be opened, after that.
     CloseRelay {
         relay: RelayKey,
     },

@@ -48,15 +48,8 @@ pub(crate) struct Opening {
     additional: bool,
     /// What the shell was asked to open.
     pending: Option<(RelayKey, Stage)>,
-    /// Ports that did not do; nobody draws them until we are done.
-    tried: Vec<Tried>,
-}
-
-struct Tried {
-    place: usize,
-    port: u16,
-    /// Another program has it; else only its neighbour was not to be had.
-    is_elsewhere: bool,
+    /// Ports that other programs have, by the place of their address; nobody draws them until we are done.
+    tried: Vec<(usize, u16)>,
 }
 
 impl Opening {
@@ -159,10 +152,12 @@ impl Shard {
 
     pub(crate) fn relay_failed(&mut self, now: Moment, relay: RelayKey) {
         let Some(key) = self.owner_of(relay) else { return };
+        // Without it the allocation has ended meanwhile, and its port comes back when it is said to be closed.
+        let Some((_, stage)) = self.opening(key).and_then(|opening| opening.pending.take()) else { return };
         let Some(gone) = self.relays.remove(relay) else { return };
-        let Some(opening) = self.opening(key) else { return };
-        let Some((_, stage)) = opening.pending.take() else { return };
-        opening.tried.push(Tried { place: gone.place, port: gone.local.port(), is_elsewhere: true });
+        if let Some(opening) = self.opening(key) {
+            opening.tried.push((gone.place, gone.local.port()));
+        }
         match stage {
             // A pair is drawn anew as a pair.
             Stage::First(family) => {
@@ -186,7 +181,7 @@ impl Shard {
         }
     }
 
-    /// The upper port of a pair could not be had: the lower one is closed, and not drawn again for this allocation.
+    /// The upper port of a pair could not be had: the lower one is closed, and not drawn again with it.
     fn drop_lower(&mut self, key: AllocationKey, lower: RelayKey) -> AddressFamily {
         let mut family = AddressFamily::V4;
         if let Some(allocation) = self.allocations.get_mut(key)
@@ -194,12 +189,7 @@ impl Shard {
         {
             family = held.family;
         }
-        if let Some(relay) = self.relays.remove(lower) {
-            self.outputs.push_back(Output::CloseRelay { relay: lower });
-            if let Some(opening) = self.opening(key) {
-                opening.tried.push(Tried { place: relay.place, port: relay.local.port(), is_elsewhere: false });
-            }
-        }
+        self.close_relay(lower);
         family
     }
 
@@ -280,12 +270,8 @@ impl Shard {
 
     pub(crate) fn return_tried(&mut self, key: AllocationKey) {
         let tried = self.opening(key).map(|opening| std::mem::take(&mut opening.tried)).unwrap_or_default();
-        for Tried { place, port, is_elsewhere } in tried {
-            if is_elsewhere {
-                self.ports.leave_elsewhere(place, port);
-            } else {
-                self.ports.give_back(place, port);
-            }
+        for (place, port) in tried {
+            self.ports.leave_elsewhere(place, port);
         }
     }
 

@@ -134,6 +134,7 @@ impl Shard {
             Command::SetClock { unix_s } => self.clock = (now, unix_s),
             Command::RelayOpened { relay } => self.relay_opened(now, relay),
             Command::RelayFailed { relay } => self.relay_failed(now, relay),
+            Command::RelayClosed { relay } => self.relay_closed(relay),
             Command::ClientClosed { path } => {
                 self.waiting.forget(&path);
                 if let Some(key) = self.by_path.get(&path).copied() {
@@ -325,7 +326,7 @@ impl Shard {
         self.timers.set(due, Timer::Allocation(key.to_bits()));
     }
 
-    /// The allocation is gone, its ports are free, its place in the ledger too.
+    /// The allocation is gone, its place in the ledger is free, and its ports are as soon as their sockets are closed.
     pub(crate) fn end(&mut self, now: Moment, key: AllocationKey, cause: EndCause) {
         let Some(allocation) = self.allocations.get(key) else { return };
         let Phase::Live(created) = allocation.phase else { return self.give_up(key) };
@@ -365,10 +366,17 @@ impl Shard {
         }
     }
 
-    fn close_relay(&mut self, key: RelayKey) {
-        let Some(relay) = self.relays.remove(key) else { return };
-        self.ports.give_back(relay.place, relay.local.port());
-        self.outputs.push_back(Output::CloseRelay { relay: key });
+    /// Its port is ours until the shell has closed the socket: another thread would find it taken.
+    pub(crate) fn close_relay(&mut self, key: RelayKey) {
+        if self.relays.get(key).is_some() {
+            self.outputs.push_back(Output::CloseRelay { relay: key });
+        }
+    }
+
+    fn relay_closed(&mut self, key: RelayKey) {
+        if let Some(relay) = self.relays.remove(key) {
+            self.ports.give_back(relay.place, relay.local.port());
+        }
     }
 
     fn drop_reservation(&mut self, token: &[u8; 8]) -> bool {

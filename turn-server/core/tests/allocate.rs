@@ -264,6 +264,48 @@ fn several_threads_allocate_the_whole_range_before_508_and_again_after_it_was_re
     }
 }
 
+/// Another thread would run into a socket of our own, and 64 of them are a 508.
+#[test]
+fn a_port_is_drawn_again_only_when_its_socket_is_closed() {
+    let one = |setup: &mut Setup| setup.ports = 50_000..=50_000;
+    let mut first = Stage::with(one);
+    let mut second = first.thread(1, one);
+    let mut alice = Client::alice();
+    alice.allocated(&mut first);
+    first.closes_late = true;
+    assert_eq!(alice.refresh(&mut first, 0).code(), 0);
+    assert_eq!((first.ended.len(), first.closing.len()), (1, 1));
+    for stage in [&mut first, &mut second] {
+        let before = stage.binds;
+        assert_eq!(Client::alice_at(1).allocate(stage, |_| {}).code(), 508);
+        assert_eq!(stage.binds, before, "nothing to be tried");
+    }
+    first.close();
+    assert_eq!(Client::alice_at(1).allocate(&mut second, |_| {}).code(), 0);
+    assert_eq!((first.shard.gauges().relays, first.sockets.len()), (0, 0));
+}
+
+/// The lower port of a pair whose upper one is another program's.
+#[test]
+fn half_a_pair_is_drawn_again_only_when_its_socket_is_closed() {
+    let pair = |setup: &mut Setup| {
+        setup.ports = 50_000..=50_001;
+        setup.relays.truncate(1);
+    };
+    let mut first = Stage::with(pair);
+    let mut second = first.thread(1, pair);
+    for stage in [&mut first, &mut second] {
+        stage.taken.insert(at("198.51.100.1:50001"));
+    }
+    first.closes_late = true;
+    let answer = Client::alice().allocate(&mut first, |b| done(b.even_port(true)));
+    assert_eq!((answer.code(), first.closing.len()), (508, 1));
+    assert_eq!(Client::alice_at(1).allocate(&mut second, |_| {}).code(), 508);
+    first.close();
+    assert_eq!(Client::alice_at(1).allocated(&mut second).port(), 50_000);
+    assert_eq!((first.shard.gauges().relays, first.shard.gauges().free_ports), (0, 2));
+}
+
 /// A twentieth of the range is free, and half of that is other programs'.
 #[test]
 fn what_is_free_among_others_ports_is_found() {

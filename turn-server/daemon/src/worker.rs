@@ -339,7 +339,10 @@ impl Worker {
                     };
                     self.shard.handle_command(now, command);
                 }
-                Output::CloseRelay { relay } => self.close_relay(relay),
+                Output::CloseRelay { relay } => {
+                    self.close_relay(relay);
+                    self.shard.handle_command(now, Command::RelayClosed { relay });
+                }
                 Output::CloseClient { path: ClientPath { via: Via::Stream(id), .. } } => {
                     // Without its queue the connection's task ends.
                     self.sockets.streams.remove(&id);

@@ -54,6 +54,9 @@ pub struct Stage {
     /// Ports that somebody else on the machine holds.
     pub taken: HashSet<SocketAddr>,
     pub binds: usize,
+    /// Sockets wait in `closing` for [`Stage::close`].
+    pub closes_late: bool,
+    pub closing: Vec<RelayKey>,
     pub started: Vec<Started>,
     pub ended: Vec<Ended>,
     pub denied: Vec<Denied>,
@@ -119,6 +122,8 @@ impl Stage {
             sockets: HashMap::new(),
             taken: HashSet::new(),
             binds: 0,
+            closes_late: false,
+            closing: Vec::new(),
             started: Vec::new(),
             ended: Vec::new(),
             denied: Vec::new(),
@@ -169,9 +174,8 @@ impl Stage {
                     };
                     self.shard.handle_command(self.now, command);
                 }
-                Output::CloseRelay { relay } => {
-                    self.sockets.remove(&relay.to_bits());
-                }
+                Output::CloseRelay { relay } if self.closes_late => self.closing.push(relay),
+                Output::CloseRelay { relay } => self.close_socket(relay),
                 Output::Started(started) => self.started.push(*started),
                 Output::Ended(ended) => self.ended.push(*ended),
                 Output::Denied(denied) => self.denied.push(*denied),
@@ -180,6 +184,17 @@ impl Stage {
         }
         self.replies.extend(self.shard.transmits().map(|t| (*t.path, t.bytes.to_vec())));
         self.shard.clear_transmits();
+    }
+
+    /// Closes what waits for it.
+    pub fn close(&mut self) {
+        std::mem::take(&mut self.closing).into_iter().for_each(|relay| self.close_socket(relay));
+        self.drain();
+    }
+
+    fn close_socket(&mut self, relay: RelayKey) {
+        self.sockets.remove(&relay.to_bits());
+        self.shard.handle_command(self.now, Command::RelayClosed { relay });
     }
 
     /// The one answer to a datagram.
