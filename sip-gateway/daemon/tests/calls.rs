@@ -10,10 +10,11 @@ use offhook_contract::gateway::{
     AnswerTelephone, DialTelephone, HangUpTelephone, HoldTelephone, RingTelephone, SendDigits, TelephoneState,
 };
 use offhook_contract::{ErrorCode, Event, Fact, HangupCause};
-use offhook_media::detect;
+use offhook_media::tone::Sine;
+use offhook_media::{detect, g711};
 use offhook_wire_rtp::{RtpPacket, TelephoneEvent};
 use world::carrier::Message;
-use world::room::{Phone, Room, converse};
+use world::room::{ANNOUNCER, Phone, Room, SLOT, converse};
 use world::{Plan, World, leg, trunk};
 
 fn number(text: &str) -> Destination {
@@ -208,6 +209,40 @@ async fn digits_and_hold_reach_the_telephone() {
         music.extend(world::room::decoded(&phone.hear().await));
     }
     assert!(detect::level_dbfs_of(&music[1_600..8_000], 8_000, 392.0) > -40.0, "the first note of the hold loop");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_held_telephone_hears_notice_and_beeps_and_only_those_are_acknowledged() {
+    let world = World::new().await;
+    let mut room = Room::new().await;
+    let invite = dialled(&world, &mut room).await;
+    world.carrier.respond(&invite, "200 OK", "", &world.carrier.sdp()).await;
+    world.carrier.request("ACK").await;
+    world.ask("call-out", &HoldTelephone { leg: leg("leg-out"), held: true }).await.unwrap();
+    let phone = Phone::new(&world.carrier, invite.audio_port());
+    let (mut talk, mut notice) = (Sine::new(1_000.0, -12.0, 8_000), Sine::new(1_400.0, -12.0, 8_000));
+    let (mut heard, mut last) = (Vec::new(), 0);
+    phone.hear().await;
+    for frame in 0..100 {
+        for (ssrc, tone) in [(SLOT, &mut talk), (ANNOUNCER, &mut notice)] {
+            let (mut pcm, mut bytes) = ([0; 160], [0; 160]);
+            tone.fill(&mut pcm);
+            g711::encode_pcmu(&pcm, &mut bytes);
+            last = room.send(ssrc, frame, &bytes).await;
+        }
+        heard.extend(world::room::decoded(&phone.hear().await));
+    }
+    let notice = &heard[1_600..];
+    assert!(detect::presence(notice, 8_000, 1_400.0) > 0.9, "{}", detect::presence(notice, 8_000, 1_400.0));
+    assert!(detect::level_dbfs_of(notice, 8_000, 1_000.0) < -50.0, "nothing of the conversation");
+    loop {
+        let report = room.report().await;
+        assert!(report.iter().all(|(ssrc, _)| *ssrc == ANNOUNCER), "{report:?}");
+        if report == [(ANNOUNCER, u32::from(last))] {
+            break;
+        }
+    }
     world.stop().await;
 }
 

@@ -22,6 +22,7 @@ const LATE_RUN: u32 = 4;
 #[derive(Debug, Default)]
 struct Slot {
     used: bool,
+    sequence: u16,
     timestamp: u32,
     ticks: u32,
     payload_type: u8,
@@ -284,6 +285,7 @@ impl<D: Depth> JitterBuffer<D> {
         Pull::Frame {
             payload: &slot.bytes,
             payload_type: slot.payload_type,
+            sequence: slot.sequence,
             timestamp: slot.timestamp,
             ticks: slot.ticks,
             restarted: fresh,
@@ -375,6 +377,7 @@ fn ahead(a: u32, b: u32) -> i64 {
 }
 
 fn fill(slot: &mut Slot, packet: &Arrival<'_>) {
+    slot.sequence = packet.sequence;
     slot.timestamp = packet.timestamp;
     slot.ticks = packet.ticks;
     slot.payload_type = packet.payload_type;

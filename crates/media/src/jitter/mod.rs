@@ -48,6 +48,7 @@ pub enum Pull<'a> {
     Frame {
         payload: &'a [u8],
         payload_type: u8,
+        sequence: u16,
         timestamp: u32,
         ticks: u32,
         restarted: bool,

@@ -32,6 +32,8 @@ pub enum DigitsError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Frame {
     Audio,
+    /// A key's tones, written over the audio.
+    Tone,
     /// An event packet; `start` is its offset in ticks back from this frame's own timestamp.
     Event {
         payload: [u8; TelephoneEvent::LEN],
@@ -117,7 +119,7 @@ impl DigitSender {
                 } else {
                     State::Pausing { left: PAUSE_FRAMES }
                 };
-                (Frame::Audio, next)
+                (Frame::Tone, next)
             }
             State::Pausing { left } => {
                 let next = if left > 1 { State::Pausing { left: left - 1 } } else { State::Idle };
@@ -182,7 +184,7 @@ mod tests {
         let mut audio = [0; FRAME];
         let word: String = (0..20)
             .map(|_| match sender.next(true, &mut audio) {
-                Frame::Audio => '.',
+                Frame::Audio | Frame::Tone => '.',
                 Frame::Event { payload, .. } => TelephoneEvent::parse(&payload).unwrap().key().unwrap(),
             })
             .collect();
@@ -196,7 +198,8 @@ mod tests {
         let mut heard = Vec::new();
         for _ in 0..40 {
             let mut audio = [0; FRAME];
-            assert_eq!(sender.next(false, &mut audio), Frame::Audio);
+            let frame = sender.next(false, &mut audio);
+            assert_eq!(frame == Frame::Tone, audio != [0; FRAME]);
             heard.extend(audio);
         }
         assert_eq!(dtmf::digits_in(&heard, RATE), "19#");

@@ -16,7 +16,7 @@ use super::digits_out::{DigitSender, DigitsError, Frame};
 use super::mouth::Mouth;
 use super::reports::{LegReport, LinkReports, Reports};
 use super::source::{DropReason, Latch, RemoteMedia};
-use super::speaker::{LinkStreams, Speaker};
+use super::speaker::{Line, LinkStreams, Speaker};
 use super::uplink::Uplink;
 
 const TICK: Duration = Duration::from_millis(20);
@@ -189,7 +189,7 @@ impl LegMedia {
         self.watch = self.remote.as_ref().map_or(Watch::Since(now), |remote| Watch::from_sdp(now, remote.media));
     }
 
-    /// A held telephone hears the hold prompt, and the room does not hear it.
+    /// A held telephone hears the hold prompt, with the Announcer in its place as it sounds, and the room does not hear it.
     pub fn set_held(&mut self, held: bool) {
         if held && !self.held {
             self.hold_at = 0;
@@ -300,7 +300,6 @@ impl LegMedia {
     /// A packet from the Link, already authenticated and decrypted; false if it belongs to no line or cannot be played.
     pub fn handle_link_rtp(&mut self, now: Duration, datagram: &[u8]) -> bool {
         let Ok(packet) = RtpPacket::parse(datagram) else { return false };
-        self.listener.heard(now);
         self.speakers.iter_mut().find(|s| s.ssrc == packet.ssrc()).is_some_and(|s| s.push(now, &packet))
     }
 
@@ -379,30 +378,48 @@ impl LegMedia {
     /// Twenty milliseconds towards the telephone.
     fn frame(&mut self, now: Duration, buffer: &mut [u8]) -> Option<usize> {
         let mut pcm = [0i16; FRAME];
-        self.mixer.begin(FRAME);
-        for speaker in &mut self.speakers {
-            if speaker.frame(now, &mut pcm) {
-                self.mixer.add(&pcm);
-            }
-        }
-        self.mixer.write(&mut pcm);
+        let sounds = self.hear_room(now, &mut pcm);
         let media = self.remote.as_ref()?.media;
         if !media.sends {
             self.mouth.skip(1);
             return None;
         }
-        let frame = self.digits_out.next(media.send_events.is_some(), &mut pcm);
-        if let (Frame::Event { .. }, Some(payload_type)) = (frame, media.send_events) {
-            return self.mouth.press(payload_type, frame, buffer);
+        match self.digits_out.next(media.send_events.is_some(), &mut pcm) {
+            Frame::Audio => {}
+            Frame::Tone => return self.mouth.speak(&media, &pcm, buffer),
+            frame @ Frame::Event { .. } => {
+                if let Some(payload_type) = media.send_events {
+                    return self.mouth.press(payload_type, frame, buffer);
+                }
+            }
         }
-        if self.held {
+        if self.held && !sounds {
             let content = self.config.hold_prompt.content(media.codec);
             if let Some(payload) = content.get(self.hold_at % content.len().max(1)) {
                 self.hold_at += 1;
                 return self.mouth.send(&media, payload, buffer);
             }
         }
-        self.mouth.speak(&media, &pcm, buffer)
+        let length = self.mouth.speak(&media, &pcm, buffer)?;
+        let held = self.held;
+        let played = self.speakers.iter_mut().filter(|s| is_heard(s, held)).map(Speaker::was_played);
+        if played.fold(false, |any, one| any | one) {
+            self.listener.played(now);
+        }
+        Some(length)
+    }
+
+    /// Mixes what the room has for the telephone into `pcm`; false if there is nothing. While held it is the Announcer
+    /// alone: everybody in a recorded room hears notice and beeps (DESIGN.md §1, Tap).
+    fn hear_room(&mut self, now: Duration, pcm: &mut [i16; FRAME]) -> bool {
+        self.mixer.begin(FRAME);
+        for speaker in &mut self.speakers {
+            if speaker.frame(now, pcm) && is_heard(speaker, self.held) {
+                self.mixer.add(pcm);
+            }
+        }
+        self.mixer.write(pcm);
+        self.mixer.voices() > 0
     }
 
     /// Two events can stand together (first packet and digit); more never do before they are polled.
@@ -413,6 +430,11 @@ impl LegMedia {
             self.event_behind = Some(event);
         }
     }
+}
+
+/// Whether a stream of the room reaches a telephone in this state.
+fn is_heard(speaker: &Speaker, held: bool) -> bool {
+    !held || speaker.line == Line::Announcer
 }
 
 /// RFC 3389; nobody negotiated it, everybody sends it.

@@ -7,6 +7,8 @@
 //! Assumptions: the carrier's codec is G.711 (8 kHz); the Link speaks Opus, PCMU and PCMA with the payload types of
 //! [`offhook_contract::CodecName`]; `now` is time since any fixed moment, the same for all calls.
 
+#[cfg(test)]
+mod announced;
 mod digits_in;
 mod digits_out;
 mod leg;

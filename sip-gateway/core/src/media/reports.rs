@@ -121,14 +121,15 @@ impl Reports {
     }
 }
 
-/// Receiver reports on the Link: how the SFU learns that its slots' and its Announcer's packets arrived.
+/// Receiver reports on the Link: how the SFU learns which of its slots' and its Announcer's packets the telephone was
+/// sent. Nothing is said of what came and was not played.
 #[derive(Debug)]
 pub(super) struct LinkReports {
     ssrc: u32,
     due: Option<Duration>,
 }
 
-/// A report may follow packets by this much: far below the 8 s after which the SFU misses a receipt.
+/// A report follows what was played by this much: far below the 8 s after which the SFU misses a receipt.
 const LINK_PERIOD: Duration = Duration::from_secs(2);
 /// Streams in one report.
 const LINK_BLOCKS: usize = 17;
@@ -142,8 +143,8 @@ impl LinkReports {
         self.due
     }
 
-    /// Something came: a report is owed.
-    pub(super) fn heard(&mut self, now: Duration) {
+    /// The telephone was sent something: a report is owed.
+    pub(super) fn played(&mut self, now: Duration) {
         self.due.get_or_insert(now + LINK_PERIOD);
     }
 

@@ -27,17 +27,27 @@ pub struct LinkStreams {
 impl LinkStreams {
     /// `ssrc` is ours on the Link; `slots` and `announcer` are the SFU's.
     pub fn new(ssrc: u32, slots: &[u32], announcer: u32) -> Result<Self, OpusError> {
-        let all = slots.iter().take(MAX_SLOTS).chain(std::iter::once(&announcer));
-        Ok(Self { ssrc, speakers: all.map(|s| Speaker::new(*s)).collect::<Result<_, _>>()? })
+        let slots = slots.iter().take(MAX_SLOTS).map(|ssrc| (*ssrc, Line::Slot));
+        let all = slots.chain(std::iter::once((announcer, Line::Announcer)));
+        Ok(Self { ssrc, speakers: all.map(|(ssrc, line)| Speaker::new(ssrc, line)).collect::<Result<_, _>>()? })
     }
 }
 
 /// A Link's slots at most.
 const MAX_SLOTS: usize = 16;
 
+/// What a stream of the Link is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Line {
+    Slot,
+    /// Notices and beeps: a held telephone hears them, too.
+    Announcer,
+}
+
 #[derive(Debug)]
 pub(super) struct Speaker {
     pub(super) ssrc: u32,
+    pub(super) line: Line,
     buffer: JitterBuffer,
     opus: OpusDecoder,
     codec: Codec,
@@ -46,12 +56,16 @@ pub(super) struct Speaker {
     concealed: u32,
     last: [i16; FRAME],
     stats: ReceiverStats,
+    /// The packet that the last frame was made of, and the last one that the telephone was sent.
+    taken: Option<u16>,
+    played: Option<u16>,
 }
 
 impl Speaker {
-    fn new(ssrc: u32) -> Result<Self, OpusError> {
+    fn new(ssrc: u32, line: Line) -> Result<Self, OpusError> {
         Ok(Self {
             ssrc,
+            line,
             buffer: JitterBuffer::fixed(Codec::Opus.clock_rate(), DEPTH),
             opus: OpusDecoder::new(RATE)?,
             codec: Codec::Opus,
@@ -60,6 +74,8 @@ impl Speaker {
             concealed: 0,
             last: [0; FRAME],
             stats: ReceiverStats::new(),
+            taken: None,
+            played: None,
         })
     }
 
@@ -85,13 +101,25 @@ impl Speaker {
         true
     }
 
-    /// What a receiver report says of this stream.
+    /// What a receiver report says of this stream. The SFU takes its highest sequence number for heard (DESIGN.md §5,
+    /// receipt), so it is that of the last packet that the telephone was sent, not of the last one that came.
     pub(super) fn report(&mut self, now: Duration) -> Option<ReportBlock> {
-        self.stats.report(self.ssrc, now.as_nanos() as u64)
+        let played = self.played?;
+        let mut block = self.stats.report(self.ssrc, now.as_nanos() as u64)?;
+        let waiting = (block.highest_sequence as u16).wrapping_sub(played);
+        block.highest_sequence = block.highest_sequence.wrapping_sub(u32::from(waiting));
+        Some(block)
+    }
+
+    /// The last frame went to the telephone; whether it was made of a packet.
+    pub(super) fn was_played(&mut self) -> bool {
+        self.played = self.taken.or(self.played);
+        self.taken.is_some()
     }
 
     /// Writes the next 20 ms; false if there is nothing to hear.
     pub(super) fn frame(&mut self, now: Duration, out: &mut [i16; FRAME]) -> bool {
+        self.taken = None;
         while self.filled < FRAME {
             let Some(added) = self.pull(now) else { break };
             self.filled += added;
@@ -114,7 +142,7 @@ impl Speaker {
         let room = self.pcm.get_mut(self.filled..)?;
         match self.buffer.pull(now) {
             Pull::Empty => None,
-            Pull::Frame { payload, payload_type, restarted, .. } => {
+            Pull::Frame { payload, payload_type, sequence, restarted, .. } => {
                 let codec = codec_of(payload_type)?;
                 if codec == Codec::Opus && (restarted || self.codec != codec) {
                     // A decoder that cannot be reset keeps its old state: a click, not a failure.
@@ -122,12 +150,14 @@ impl Speaker {
                 }
                 self.codec = codec;
                 self.concealed = 0;
-                match codec {
+                let added = match codec {
                     Codec::Opus => self.opus.decode(payload, room).ok(),
                     Codec::Pcmu => Some(g711::decode_pcmu(payload, room)),
                     Codec::Pcma => Some(g711::decode_pcma(payload, room)),
                 }
-                .filter(|added| *added > 0)
+                .filter(|added| *added > 0)?;
+                self.taken = Some(sequence);
+                Some(added)
             }
             Pull::Missing { ticks } => {
                 let wanted = (ticks / (self.buffer.clock_rate() / RATE)) as usize;

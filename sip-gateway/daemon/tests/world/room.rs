@@ -7,7 +7,8 @@ use offhook_contract::{CodecName, LinkAnswer, LinkKey, LinkOffer, LinkProfile};
 use offhook_link::{generate_link_key, srtp_key};
 use offhook_media::g711;
 use offhook_media::tone::Sine;
-use offhook_wire_rtp::{RtpHeader, RtpPacket, TelephoneEvent};
+use offhook_wire_rtp::rtcp::{Compound, RtcpPacket};
+use offhook_wire_rtp::{RtpHeader, RtpPacket, TelephoneEvent, is_rtcp};
 use offhook_wire_srtp::{ReceiveContext, SendContext};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
@@ -55,10 +56,11 @@ impl Room {
         self.answer = Some((answer.addresses[0], open));
     }
 
-    /// One G.711 frame in a slot or on the Announcer.
-    pub async fn send(&mut self, ssrc: u32, frame: u32, payload: &[u8]) {
+    /// One G.711 frame in a slot or on the Announcer; its number.
+    pub async fn send(&mut self, ssrc: u32, frame: u32, payload: &[u8]) -> u16 {
         let header =
             RtpHeader { marker: false, payload_type: 0, sequence: self.sequence, timestamp: frame * 160, ssrc };
+        let sequence = self.sequence;
         self.sequence += 1;
         let mut bytes = vec![0; 12 + payload.len() + 20];
         header.write(&mut bytes).unwrap();
@@ -66,6 +68,7 @@ impl Room {
         let sealed = self.seal.protect_rtp(&mut bytes, 12 + payload.len()).unwrap();
         let to = self.answer.as_ref().unwrap().0;
         self.socket.send_to(&bytes[..sealed], to).await.unwrap();
+        sequence
     }
 
     /// The next packet of the telephone, opened.
@@ -78,6 +81,30 @@ impl Room {
             if let Ok(plain) = open.unprotect_rtp(&mut buffer[..length]) {
                 return buffer[..plain].to_vec();
             }
+        }
+    }
+
+    /// The next receiver report: for each line of ours, its last packet that the telephone was sent.
+    pub async fn report(&mut self) -> Vec<(u32, u32)> {
+        let mut buffer = vec![0; 1_500];
+        loop {
+            let received = timeout(PATIENCE, self.socket.recv_from(&mut buffer)).await;
+            let (length, _) = received.expect("a report on the Link").unwrap();
+            let (_, open) = self.answer.as_mut().unwrap();
+            let datagram = &mut buffer[..length];
+            if !is_rtcp(datagram) {
+                continue;
+            }
+            let plain = open.unprotect_rtcp(datagram).unwrap();
+            let compound = Compound::parse(&buffer[..plain]).unwrap();
+            let reports = compound.packets().filter_map(|packet| match packet {
+                RtcpPacket::ReceiverReport(report) => Some(report),
+                _ => None,
+            });
+            return reports
+                .flat_map(|r| r.reports().collect::<Vec<_>>())
+                .map(|b| (b.ssrc, b.highest_sequence))
+                .collect();
         }
     }
 }
