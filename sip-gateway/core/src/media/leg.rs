@@ -215,39 +215,65 @@ impl LegMedia {
 
     /// A datagram on the leg's RTP port. A packet for the Link is written into `out`.
     pub fn handle_trunk_rtp(&mut self, now: Duration, from: SocketAddr, datagram: &[u8], out: &mut [u8]) -> TrunkInput {
-        match self.accept(from, datagram) {
-            Ok(packet) => self.accepted(now, from, &packet, out),
-            Err(reason) => TrunkInput::Dropped(reason),
+        let packet = match self.accept(from, datagram) {
+            Ok(packet) => packet,
+            Err(reason) => return TrunkInput::Dropped(reason),
+        };
+        self.alive(now);
+        match self.payload_of(&packet) {
+            Some(payload) => self.accepted(now, from, &packet, payload, out),
+            None => TrunkInput::Dropped(DropReason::PayloadType),
         }
     }
 
-    /// Address, form and payload type, in this order.
+    /// Address and form, in this order.
     fn accept<'d>(&self, from: SocketAddr, datagram: &'d [u8]) -> Result<RtpPacket<'d>, DropReason> {
         let remote = self.remote.as_ref().ok_or(DropReason::NoRemote)?;
         remote.rtp.check(from)?;
-        let packet = RtpPacket::parse(datagram).map_err(|_| DropReason::NotRtp)?;
-        let payload_type = packet.payload_type();
-        if payload_type == COMFORT_NOISE {
-            return Err(DropReason::Payload);
-        }
-        let known =
-            remote.media.receive_events == Some(payload_type) || remote.media.codec_from(payload_type).is_some();
-        if known { Ok(packet) } else { Err(DropReason::PayloadType) }
+        RtpPacket::parse(datagram).map_err(|_| DropReason::NotRtp)
     }
 
-    fn accepted(&mut self, now: Duration, from: SocketAddr, packet: &RtpPacket<'_>, out: &mut [u8]) -> TrunkInput {
-        let Some(remote) = &mut self.remote else { return TrunkInput::Dropped(DropReason::NoRemote) };
-        remote.rtp.learn(from);
-        let codec = remote.media.codec_from(packet.payload_type());
-        let no_events = remote.media.receive_events.is_none();
-        self.reports.received(now, packet.ssrc(), packet.sequence(), packet.timestamp());
+    /// The telephone is there, whatever it sends: one that suppresses its silence speaks seldom.
+    const fn alive(&mut self, now: Duration) {
         if matches!(self.watch, Watch::Since(_)) {
             self.watch = Watch::Since(now);
         }
-        if !std::mem::replace(&mut self.heard_anything, true) {
-            self.tell(MediaEvent::FirstPacket);
+    }
+
+    fn payload_of(&self, packet: &RtpPacket<'_>) -> Option<Payload> {
+        let media = self.remote.as_ref()?.media;
+        let number = packet.payload_type();
+        match media.codec_from(number) {
+            Some(codec) => Some(Payload::Voice(codec)),
+            None if media.receive_events == Some(number) => Some(Payload::Event),
+            None => (number == COMFORT_NOISE).then_some(Payload::ComfortNoise),
         }
-        let Some(codec) = codec else { return self.pressed(now, packet) };
+    }
+
+    fn accepted(
+        &mut self,
+        now: Duration,
+        from: SocketAddr,
+        packet: &RtpPacket<'_>,
+        payload: Payload,
+        out: &mut [u8],
+    ) -> TrunkInput {
+        let Some(remote) = &mut self.remote else { return TrunkInput::Dropped(DropReason::NoRemote) };
+        remote.rtp.learn(from);
+        let no_events = remote.media.receive_events.is_none();
+        self.reports.received(now, packet.ssrc(), packet.sequence(), packet.timestamp());
+        let codec = match payload {
+            Payload::Voice(codec) => codec,
+            Payload::Event => {
+                self.heard_something();
+                return self.pressed(now, packet);
+            }
+            Payload::ComfortNoise => {
+                self.hide(packet);
+                return TrunkInput::Dropped(DropReason::Payload);
+            }
+        };
+        self.heard_something();
         if codec.payload_ticks(packet.payload()).is_none() {
             return TrunkInput::Dropped(DropReason::Payload);
         }
@@ -256,6 +282,19 @@ impl LegMedia {
         }
         let Some(uplink) = self.uplink.as_mut().filter(|_| !self.held) else { return TrunkInput::Used };
         uplink.forward(now, packet, codec, out).map_or(TrunkInput::Used, TrunkInput::Forward)
+    }
+
+    fn heard_something(&mut self) {
+        if !std::mem::replace(&mut self.heard_anything, true) {
+            self.tell(MediaEvent::FirstPacket);
+        }
+    }
+
+    /// The packet has a number in the carrier's stream and none in the room's.
+    fn hide(&mut self, packet: &RtpPacket<'_>) {
+        if let Some(uplink) = &mut self.uplink {
+            uplink.skip(packet);
+        }
     }
 
     /// Keys as tones in the voice.
@@ -272,9 +311,7 @@ impl LegMedia {
     }
 
     fn pressed(&mut self, now: Duration, packet: &RtpPacket<'_>) -> TrunkInput {
-        if let Some(uplink) = &mut self.uplink {
-            uplink.skip(packet);
-        }
+        self.hide(packet);
         let Ok(event) = TelephoneEvent::parse(packet.payload()) else {
             return TrunkInput::Dropped(DropReason::Payload);
         };
@@ -294,6 +331,7 @@ impl LegMedia {
             return TrunkInput::Dropped(DropReason::NotRtp);
         }
         remote.rtcp.learn(from);
+        self.alive(now);
         TrunkInput::Used
     }
 
@@ -435,6 +473,15 @@ impl LegMedia {
 /// Whether a stream of the room reaches a telephone in this state.
 fn is_heard(speaker: &Speaker, held: bool) -> bool {
     !held || speaker.line == Line::Announcer
+}
+
+/// What a carrier's packet brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Payload {
+    Voice(Codec),
+    Event,
+    /// It says that the line is quiet; nothing of it is forwarded.
+    ComfortNoise,
 }
 
 /// RFC 3389; nobody negotiated it, everybody sends it.

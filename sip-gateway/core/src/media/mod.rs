@@ -9,6 +9,8 @@
 
 #[cfg(test)]
 mod announced;
+#[cfg(test)]
+mod carriers;
 mod digits_in;
 mod digits_out;
 mod leg;
