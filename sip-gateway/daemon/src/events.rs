@@ -42,7 +42,7 @@ impl Gateway {
             return refuse(self, HangupCause::NotFound, "its trunk is no longer configured");
         };
         let (plan, tenant) = (&trunk.plan, trunk.plan.tenant.clone());
-        if self.legs.on_trunk(&call.trunk) >= plan.max_calls as usize {
+        if self.calls_on(&call.trunk) >= plan.max_calls as usize {
             return refuse(self, HangupCause::LimitReached, "the trunk carries as many calls as max_calls allows");
         }
         let Some(to) = plan.read_number(&call.number) else {

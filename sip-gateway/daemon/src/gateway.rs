@@ -74,6 +74,11 @@ impl Gateway {
         self.epoch.elapsed()
     }
 
+    /// Calls of a trunk, those that call-control has not decided about among them.
+    pub(crate) fn calls_on(&self, trunk: &TrunkName) -> usize {
+        self.legs.on_trunk(trunk) + self.asked.values().filter(|asked| *asked == trunk).count()
+    }
+
     /// Runs until drained or stopped.
     pub async fn run(mut self, mut server: Server) {
         let lifecycle = self.lifecycle.clone();

@@ -132,7 +132,7 @@ impl Gateway {
             .check(&identity.tenant, &request.to, trunk.plan.emergency, now, wall_now())
             .map_err(|refusal| gate_refused(&refusal))?;
         let emergency = matches!(request.to, Destination::Emergency(_));
-        if !emergency && self.legs.on_trunk(&request.trunk) >= trunk.plan.max_calls as usize {
+        if !emergency && self.calls_on(&request.trunk) >= trunk.plan.max_calls as usize {
             let message = format!("trunk {} carries its {} calls", request.trunk, trunk.plan.max_calls);
             return Err(refuse(ErrorCode::Exhausted, message));
         }

@@ -3,11 +3,13 @@
 
 mod world;
 
+use offhook_contract::control::IncomingRoute;
 use offhook_contract::dial::{Destination, PhoneNumber};
 use offhook_contract::gateway::{DialTelephone, HangUpTelephone};
 use offhook_contract::{Event, Fact, HangupCause};
 use offhook_media::detect;
 use offhook_runtime::ConfigFile;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use tokio::net::UdpSocket;
 use world::carrier::Message;
@@ -158,6 +160,56 @@ async fn a_telephone_that_falls_silent_for_good_is_hung_up() {
     assert!(bye.header("reason").contains("cause=27"), "{}", bye.header("reason"));
     world.carrier.respond(&bye, "200 OK", "", "").await;
     assert!(matches!(world.control.fact().await, Fact::LegEnded { cause: HangupCause::MediaLost, .. }));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_burst_of_calls_does_not_pass_the_trunks_limit_while_call_control_thinks() {
+    let mut world = World::with(Plan { trunk: "max_calls = 2\nkeep_alive_s = 0", ..Plan::default() }).await;
+    let gateway = SocketAddr::new("127.0.0.1".parse().unwrap(), world.sip_port);
+    world.control.thinking.send_replace(true);
+    world.control.route.send_replace(IncomingRoute::Reject { cause: HangupCause::Busy });
+    let calls: Vec<String> = (0..10).map(|n| format!("burst-{n}")).collect();
+    for call in &calls {
+        world.carrier.send_call(gateway, call).await;
+    }
+    let mut refused = BTreeSet::new();
+    while refused.len() < 8 {
+        let response = world.carrier.receive().await;
+        if response.status() >= 200 {
+            assert_eq!(response.status(), 503, "{}", response.start);
+            refused.insert(response.header("call-id").to_owned());
+        }
+    }
+    let dial = DialTelephone {
+        leg: leg("leg-out"),
+        trunk: trunk(),
+        to: number(),
+        caller_id: None,
+        ring_timeout_ms: 30_000,
+        max_duration_s: 600,
+        link: Room::new().await.offer(),
+    };
+    assert!(world.ask("call-out", &dial).await.is_err(), "nor does a call the other way");
+    let asked: BTreeSet<String> = world.control.questions_left().into_iter().map(|q| q.sip_call_id).collect();
+    assert_eq!(asked.len(), 2);
+    assert!(asked.is_disjoint(&refused));
+    // Decided about, they make room again.
+    world.control.thinking.send_replace(false);
+    let mut busy = BTreeSet::new();
+    while busy.len() < 2 {
+        let response = world.carrier.receive().await;
+        if response.status() == 486 {
+            busy.insert(response.header("call-id").to_owned());
+        }
+    }
+    assert_eq!(busy, asked);
+    world.carrier.send_call(gateway, "afterwards").await;
+    loop {
+        if world.control.question().await.sip_call_id == "afterwards" {
+            break;
+        }
+    }
     world.stop().await;
 }
 

@@ -164,11 +164,20 @@ impl Carrier {
 
     /// A request of ours inside or outside a call.
     pub async fn send_request(&self, to: SocketAddr, method: &str, cseq: u32, to_tag: &str, body: &str) {
+        self.send_of_call(to, "incoming-1", method, cseq, to_tag, body).await;
+    }
+
+    /// A call of its own name.
+    pub async fn send_call(&self, to: SocketAddr, call_id: &str) {
+        self.send_of_call(to, call_id, "INVITE", 1, "", &self.sdp()).await;
+    }
+
+    async fn send_of_call(&self, to: SocketAddr, call_id: &str, method: &str, cseq: u32, to_tag: &str, body: &str) {
         let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
         let text = format!(
-            "{method} sip:+15550100@{to} SIP/2.0\r\nVia: SIP/2.0/UDP {us};branch=z9hG4bK{method}{cseq};rport\r\n\
+            "{method} sip:+15550100@{to} SIP/2.0\r\nVia: SIP/2.0/UDP {us};branch=z9hG4bK{call_id}{method}{cseq};rport\r\n\
              Max-Forwards: 70\r\nFrom: \"Carl\" <sip:+15559999@carrier>;tag=caller\r\nTo: <sip:+15550100@gateway>{to_tag}\r\n\
-             Call-ID: incoming-1\r\nCSeq: {cseq} {method}\r\nContact: <sip:carrier@{us}>\r\n{kind}\
+             Call-ID: {call_id}\r\nCSeq: {cseq} {method}\r\nContact: <sip:carrier@{us}>\r\n{kind}\
              Content-Length: {}\r\n\r\n{body}",
             body.len(),
             us = self.address(),

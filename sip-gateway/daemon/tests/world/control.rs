@@ -13,6 +13,8 @@ pub struct Control {
     facts: mpsc::Receiver<FactRecord>,
     questions: mpsc::Receiver<RouteIncoming>,
     pub route: watch::Sender<IncomingRoute>,
+    /// While true, no incoming call is decided about.
+    pub thinking: watch::Sender<bool>,
 }
 
 impl Control {
@@ -24,13 +26,19 @@ impl Control {
             call: offhook_contract::CallId::parse("call-in").unwrap(),
             leg: super::leg("leg-in"),
         });
-        tokio::spawn(serve(server, told, asked, decide));
-        Self { facts, questions, route }
+        let (thinking, thought) = watch::channel(false);
+        tokio::spawn(serve(server, told, asked, decide, thought));
+        Self { facts, questions, route, thinking }
     }
 
     /// The next fact, of whatever call.
     pub async fn fact(&mut self) -> Fact {
         timeout(PATIENCE, self.facts.recv()).await.expect("a fact").unwrap().fact
+    }
+
+    /// The questions that came and were not looked at.
+    pub fn questions_left(&mut self) -> Vec<RouteIncoming> {
+        std::iter::from_fn(|| self.questions.try_recv().ok()).collect()
     }
 
     pub async fn question(&mut self) -> RouteIncoming {
@@ -43,6 +51,7 @@ async fn serve(
     told: mpsc::Sender<FactRecord>,
     asked: mpsc::Sender<RouteIncoming>,
     decide: watch::Receiver<IncomingRoute>,
+    thought: watch::Receiver<bool>,
 ) {
     while let Some(incoming) = server.next().await {
         if incoming.name == StoreFact::NAME {
@@ -51,8 +60,14 @@ async fn serve(
             told.send(record).await.unwrap();
         } else {
             let question = incoming.body::<RouteIncoming>().unwrap();
-            incoming.reply::<RouteIncoming>(Ok(decide.borrow().clone()));
+            let (decide, mut thought) = (decide.clone(), thought.clone());
             asked.send(question).await.unwrap();
+            tokio::spawn(async move {
+                // An error means that the test is over.
+                if thought.wait_for(|thinking| !thinking).await.is_ok() {
+                    incoming.reply::<RouteIncoming>(Ok(decide.borrow().clone()));
+                }
+            });
         }
     }
 }
