@@ -1,10 +1,10 @@
-//! Stories of carriers' habits: silence suppressed, reports alone, packets of unknown types.
+//! Stories of carriers' habits: silence suppressed, packets of other lengths, streams that begin anew in mid-call.
 
 use super::story::*;
 use super::*;
-use offhook_media::Codec;
+use offhook_media::{Codec, g711, tone};
 use offhook_wire_rtp::rtcp::RtcpWriter;
-use offhook_wire_rtp::{RtpHeader, RtpPacket};
+use offhook_wire_rtp::{RtpHeader, RtpPacket, TelephoneEvent};
 use std::net::SocketAddr;
 
 /// A carrier's stream with packets of one length.
@@ -128,4 +128,96 @@ fn a_packet_of_an_unknown_type_is_a_sign_of_life_and_no_more() {
     assert!(!is_lost(&s) && s.events.is_empty() && s.linked.is_empty());
     Stream::new(0x5555, 20).speak(&mut s, 1);
     assert_eq!(s.linked.len(), 1, "no port was learned from it");
+}
+
+#[test]
+fn packets_of_any_length_go_into_the_room_as_they_are() {
+    for packet_ms in [10, 20, 30, 40, 60] {
+        let mut s = Story::connected(Codec::Pcmu);
+        let mut stream = Stream::new(0x5555, packet_ms);
+        let pcm = tone::sine(1_000.0, -20.0, 8_000, 1_200);
+        for piece in pcm.chunks(stream.ticks as usize) {
+            let mut payload = vec![0; piece.len()];
+            g711::encode_pcmu(piece, &mut payload);
+            assert!(matches!(stream.send(&mut s, 0, &payload), TrunkInput::Forward(_)), "{packet_ms} ms");
+            let linked = RtpPacket::parse(s.linked.last().unwrap()).unwrap();
+            assert_eq!(linked.payload(), payload);
+            let loudness = linked.audio_level(1).unwrap();
+            assert!(loudness.voice && (21..=25).contains(&loudness.minus_dbov), "{packet_ms} ms: {loudness:?}");
+        }
+        assert!(steps(&s).iter().all(|step| *step == (1, stream.ticks)), "{packet_ms} ms");
+        assert_eq!((s.leg.report().lost_packets, s.events.as_slice()), (0, &[MediaEvent::FirstPacket][..]));
+    }
+}
+
+#[test]
+fn tones_of_keys_are_understood_in_packets_of_any_length() {
+    for packet_ms in [10, 30, 40] {
+        let mut s = Story::connected(Codec::Pcmu);
+        s.leg.set_remote(s.now, RemoteMedia { receive_events: None, ..remote(Codec::Pcmu) });
+        let mut stream = Stream::new(0x5555, packet_ms);
+        let mut pcm = tone::dtmf('3', -12.0, 8_000, 120).unwrap();
+        pcm.extend([0; 960]);
+        for piece in pcm.chunks(stream.ticks as usize) {
+            let mut payload = vec![0; piece.len()];
+            g711::encode_pcmu(piece, &mut payload);
+            stream.send(&mut s, 0, &payload);
+        }
+        let is_three = |e: &&MediaEvent| matches!(e, MediaEvent::Digit(Digit { key: '3', .. }));
+        assert_eq!(s.events.iter().filter(is_three).count(), 1, "{packet_ms} ms");
+    }
+}
+
+#[test]
+fn a_stream_that_begins_anew_goes_on_behind_the_last_sound() {
+    for packet_ms in [10, 20, 40] {
+        let mut s = Story::connected(Codec::Pcmu);
+        let mut first = Stream::new(0x5555, packet_ms);
+        first.speak(&mut s, 5);
+        // The new source's first packet overtakes the pace by a packet: it comes at the moment of the last one.
+        s.now -= ms(u64::from(packet_ms));
+        let mut second = Stream { sequence: 7, timestamp: 0x7000_0000, ..Stream::new(0x9999, packet_ms) };
+        second.speak(&mut s, 5);
+        assert!(steps(&s).iter().all(|step| *step == (1, first.ticks)), "{packet_ms} ms: {:?}", steps(&s));
+        assert_eq!(s.leg.report().lost_packets, 0);
+    }
+}
+
+#[test]
+fn a_clock_that_jumps_either_way_is_not_heard_in_the_room() {
+    for jump in [8_000 * 30, 0x7fff_0000, (8_000u32 * 30).wrapping_neg()] {
+        let mut s = Story::connected(Codec::Pcmu);
+        let mut stream = Stream::new(0x5555, 20);
+        stream.speak(&mut s, 5);
+        stream.timestamp = stream.timestamp.wrapping_add(jump);
+        stream.speak(&mut s, 5);
+        assert!(steps(&s).iter().all(|step| *step == (1, 160)), "{jump}: {:?}", steps(&s));
+        // Nor does a jump of the numbers look like lost packets.
+        stream.sequence = stream.sequence.wrapping_add(20_000);
+        stream.speak(&mut s, 5);
+        assert!(steps(&s).iter().all(|step| *step == (1, 160)), "{jump}: {:?}", steps(&s));
+    }
+}
+
+#[test]
+fn keys_are_heard_after_the_stream_began_anew() {
+    let mut s = Story::connected(Codec::Pcmu);
+    let press = |s: &mut Story, stream: &Stream| {
+        for n in 0..3 {
+            let header = RtpHeader { sequence: stream.sequence.wrapping_add(n), ..stream.header(96) };
+            let payload = TelephoneEvent { event: 8, end: true, volume: 10, duration: 800 }.to_bytes();
+            s.carrier_sends(carrier(), header, &payload);
+            s.step();
+        }
+    };
+    let mut stream = Stream { timestamp: 0x7000_0000, ..Stream::new(0x5555, 20) };
+    press(&mut s, &stream);
+    stream = Stream { timestamp: 160, ..Stream::new(0x9999, 20) };
+    press(&mut s, &stream);
+    s.steps(100);
+    stream.timestamp = stream.timestamp.wrapping_sub(80_000);
+    stream.sequence = 5_000;
+    press(&mut s, &stream);
+    let digits = s.events.iter().filter(|e| matches!(e, MediaEvent::Digit(_)));
+    assert_eq!(digits.count(), 3);
 }

@@ -315,7 +315,7 @@ impl LegMedia {
         let Ok(event) = TelephoneEvent::parse(packet.payload()) else {
             return TrunkInput::Dropped(DropReason::Payload);
         };
-        if let Some(digit) = self.digits_in.packet(now, packet.timestamp(), event) {
+        if let Some(digit) = self.digits_in.packet(now, packet.ssrc(), packet.timestamp(), event) {
             self.tell(MediaEvent::Digit(digit));
         }
         TrunkInput::Used

@@ -30,11 +30,19 @@ pub(super) struct Uplink {
     mapping: Option<Mapping>,
     last_sequence: u16,
     last_timestamp: u32,
+    /// How long the last packet sounds: what comes behind a change of the source begins after it.
+    last_ticks: u32,
 }
 
 impl Uplink {
     pub(super) const fn new(ssrc: u32, sequence: u16, timestamp: u32) -> Self {
-        Self { ssrc, mapping: None, last_sequence: sequence, last_timestamp: timestamp }
+        Self {
+            ssrc,
+            mapping: None,
+            last_sequence: sequence,
+            last_timestamp: timestamp,
+            last_ticks: super::FRAME as u32,
+        }
     }
 
     /// Writes the packet for the Link into `out`; its length, or nothing if it does not fit.
@@ -51,6 +59,7 @@ impl Uplink {
         if seq_newer(sequence, self.last_sequence) {
             self.last_sequence = sequence;
             self.last_timestamp = timestamp;
+            self.last_ticks = codec.payload_ticks(packet.payload()).unwrap_or(super::FRAME as u32);
         }
         let payload = packet.payload();
         let minus_dbov = level::dbov_of_payload(codec, payload).unwrap_or(level::SILENT);
@@ -99,10 +108,7 @@ impl Uplink {
         let mapping = Mapping {
             ssrc: packet.ssrc(),
             sequence_offset: self.last_sequence.wrapping_add(1).wrapping_sub(sequence),
-            timestamp_offset: self
-                .last_timestamp
-                .wrapping_add(elapsed.max(super::FRAME as u32))
-                .wrapping_sub(timestamp),
+            timestamp_offset: self.last_timestamp.wrapping_add(elapsed.max(self.last_ticks)).wrapping_sub(timestamp),
             highest_in: sequence,
             timestamp_in: timestamp,
             arrival: now,
