@@ -1,7 +1,7 @@
 //! Access tokens (JWT, HS256 and nothing else), refresh tokens and API keys (random, stored as SHA-256).
 use crate::secrets::{SecretError, kept, random_text};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use offhook_contract::{TenantId, UnixMs};
+use offhook_contract::{RecordingId, TenantId, UnixMs};
 use offhook_control_core::UserId;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -10,6 +10,9 @@ use std::path::Path;
 
 const ISSUER: &str = "offhook";
 const AUDIENCE: &str = "offhook-api";
+const TICKET_AUDIENCE: &str = "offhook-recording";
+/// A player asks for ranges as it goes; its page asks for the next ticket when this one is over.
+pub const TICKET_S: u64 = 600;
 /// Two machines' clocks may differ by this much.
 const LEEWAY_S: u64 = 30;
 pub const MAX_ACCESS_TOKEN_S: u64 = 900;
@@ -24,6 +27,7 @@ pub struct Tokens {
     encoding: EncodingKey,
     decoding: DecodingKey,
     validation: Validation,
+    tickets: Validation,
     life_s: u64,
 }
 
@@ -35,6 +39,19 @@ struct Claims {
     sub: String,
     tenant: String,
     iat: u64,
+    exp: u64,
+}
+
+/// Opens the sound of one recording to one of its listeners, and nothing else: it stands in an address, for players of
+/// browsers send no headers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ticket {
+    iss: String,
+    aud: String,
+    sub: String,
+    tenant: String,
+    recording: String,
     exp: u64,
 }
 
@@ -61,15 +78,11 @@ impl Tokens {
     }
 
     fn with_key(key: &[u8], life_s: u64) -> Self {
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.set_audience(&[AUDIENCE]);
-        validation.set_issuer(&[ISSUER]);
-        validation.set_required_spec_claims(&["exp", "aud", "iss", "sub"]);
-        validation.leeway = LEEWAY_S;
         Self {
             encoding: EncodingKey::from_secret(key),
             decoding: DecodingKey::from_secret(key),
-            validation,
+            validation: validation_for(AUDIENCE),
+            tickets: validation_for(TICKET_AUDIENCE),
             life_s: life_s.min(MAX_ACCESS_TOKEN_S),
         }
     }
@@ -88,21 +101,63 @@ impl Tokens {
             iat,
             exp: iat + self.life_s,
         };
-        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map_err(|_| TokenError::Invalid)
+        Ok(jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding)?)
     }
 
     pub fn check(&self, token: &str) -> Result<Subject, TokenError> {
-        let decoded = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation);
-        let claims = decoded.map_err(|error| match error.kind() {
-            jsonwebtoken::errors::ErrorKind::ExpiredSignature => TokenError::Expired,
-            _ => TokenError::Invalid,
-        })?;
-        let claims = claims.claims;
+        let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation)?.claims;
         if claims.exp.saturating_sub(claims.iat) > MAX_ACCESS_TOKEN_S {
             return Err(TokenError::Invalid);
         }
         let tenant = TenantId::parse(claims.tenant).map_err(|_| TokenError::Invalid)?;
         Ok(Subject { tenant, user: UserId::new(claims.sub), expires: UnixMs(claims.exp.saturating_mul(1000)) })
+    }
+
+    /// A ticket to a recording's sound, for [`TICKET_S`].
+    pub fn ticket(
+        &self,
+        tenant: &TenantId,
+        user: &UserId,
+        recording: &RecordingId,
+        now: UnixMs,
+    ) -> Result<String, TokenError> {
+        let ticket = Ticket {
+            iss: ISSUER.to_owned(),
+            aud: TICKET_AUDIENCE.to_owned(),
+            sub: user.as_str().to_owned(),
+            tenant: tenant.as_str().to_owned(),
+            recording: recording.to_string(),
+            exp: now.0 / 1000 + TICKET_S,
+        };
+        Ok(jsonwebtoken::encode(&Header::new(Algorithm::HS256), &ticket, &self.encoding)?)
+    }
+
+    /// Who may hear this recording by this ticket; whether he still may is for the database to say.
+    pub fn check_ticket(&self, ticket: &str, recording: &str) -> Result<Subject, TokenError> {
+        let claims = jsonwebtoken::decode::<Ticket>(ticket, &self.decoding, &self.tickets)?.claims;
+        if claims.recording != recording {
+            return Err(TokenError::Invalid);
+        }
+        let tenant = TenantId::parse(claims.tenant).map_err(|_| TokenError::Invalid)?;
+        Ok(Subject { tenant, user: UserId::new(claims.sub), expires: UnixMs(claims.exp.saturating_mul(1000)) })
+    }
+}
+
+fn validation_for(audience: &str) -> Validation {
+    let mut validation = Validation::new(Algorithm::HS256);
+    validation.set_audience(&[audience]);
+    validation.set_issuer(&[ISSUER]);
+    validation.set_required_spec_claims(&["exp", "aud", "iss", "sub"]);
+    validation.leeway = LEEWAY_S;
+    validation
+}
+
+impl From<jsonwebtoken::errors::Error> for TokenError {
+    fn from(error: jsonwebtoken::errors::Error) -> Self {
+        match error.kind() {
+            jsonwebtoken::errors::ErrorKind::ExpiredSignature => Self::Expired,
+            _ => Self::Invalid,
+        }
     }
 }
 
@@ -193,6 +248,23 @@ mod tests {
         let mut endless = claims(AUDIENCE, ISSUER, 0);
         endless.as_object_mut().unwrap().remove("exp");
         assert!(tokens().check(&sign(endless)).is_err());
+    }
+
+    #[test]
+    fn a_ticket_opens_one_recording_and_is_no_access_token() {
+        let (tenant, user) = alice();
+        let recording = |text: &str| RecordingId::parse(text).unwrap();
+        let (one, other) =
+            (recording("01890000-0000-7000-8000-000000000001"), recording("01890000-0000-7000-8000-000000000002"));
+        let ticket = tokens().ticket(&tenant, &user, &one, now()).unwrap();
+        let subject = tokens().check_ticket(&ticket, &one.to_string()).unwrap();
+        assert_eq!((subject.tenant, subject.user), (tenant.clone(), user.clone()));
+        assert_eq!(tokens().check_ticket(&ticket, &other.to_string()), Err(TokenError::Invalid));
+        assert_eq!(tokens().check(&ticket), Err(TokenError::Invalid));
+        let access = tokens().issue(&tenant, &user, now()).unwrap();
+        assert_eq!(tokens().check_ticket(&access, &one.to_string()), Err(TokenError::Invalid));
+        let old = tokens().ticket(&tenant, &user, &one, UnixMs(now().0 - 1_000 * (TICKET_S + 60))).unwrap();
+        assert_eq!(tokens().check_ticket(&old, &one.to_string()), Err(TokenError::Expired));
     }
 
     #[test]

@@ -109,6 +109,12 @@ export class Api<A extends Answer> {
     return this.#send("GET", `/v1/recordings/${encodeURIComponent(id)}/audio`);
   }
 
+  /** An address of the same sound for a player, which asks for ranges and sends no headers. It is good for minutes. */
+  async recordingTicket(id: string): Promise<{ url: string; expires_in_s: number }> {
+    const path = `/v1/recordings/${encodeURIComponent(id)}/ticket`;
+    return (await this.#json("POST", path)) as { url: string; expires_in_s: number };
+  }
+
   async recordingMode(): Promise<RecordingMode> {
     return ((await this.#json("GET", "/v1/settings/recording")) as { mode: RecordingMode }).mode;
   }

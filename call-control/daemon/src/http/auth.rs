@@ -4,7 +4,7 @@ use super::problem::Problem;
 use super::{App, Shared};
 use crate::passwords;
 use crate::store::{AuditRow, RefreshUse, UserRow};
-use crate::tokens::{self, REFRESH_GRACE_MS, REFRESH_TOKEN_MS};
+use crate::tokens::{self, REFRESH_GRACE_MS, REFRESH_TOKEN_MS, Subject};
 use axum::Json;
 use axum::extract::{FromRequestParts, State};
 use axum::http::header;
@@ -85,20 +85,32 @@ impl FromRequestParts<Shared> for Caller {
 impl App {
     /// Whom a token or an API key speaks for. Failures are counted against the source.
     pub async fn caller(&self, token: &str, source: IpAddr) -> Result<Caller, Problem> {
-        let now = Instant::now();
-        if !self.gate.may_try(source, now) {
+        if !self.gate.may_try(source, Instant::now()) {
             return Err(Problem::slow_down(60));
         }
         let found = match tokens::looks_like_api_key(token) {
             true => self.key_holder(token).await?,
-            false => self.token_holder(token).await?,
+            false => self.user_of(self.tokens.check(token)).await?,
         };
+        self.judged(found, source)
+    }
+
+    /// Whom a ticket to a recording's sound speaks for.
+    pub async fn ticket_holder(&self, ticket: &str, recording: &str, source: IpAddr) -> Result<Caller, Problem> {
+        if !self.gate.may_try(source, Instant::now()) {
+            return Err(Problem::slow_down(60));
+        }
+        let found = self.user_of(self.tokens.check_ticket(ticket, recording)).await?;
+        self.judged(found, source)
+    }
+
+    fn judged(&self, found: Result<(TenantId, Who), tokens::TokenError>, source: IpAddr) -> Result<Caller, Problem> {
         match found {
             Ok((tenant, who)) => Ok(Caller { tenant, who, source }),
             Err(refused) => {
                 // An old token is what every page has after a night's sleep: no attack.
                 if refused != tokens::TokenError::Expired {
-                    self.gate.failed(source, now);
+                    self.gate.failed(source, Instant::now());
                     self.auth_failures.increment();
                 }
                 Err(Problem::unauthorized(&refused.to_string()))
@@ -111,8 +123,11 @@ impl App {
         Ok(key.map(|k| (k.tenant, Who::Key { id: k.id })).ok_or(tokens::TokenError::Invalid))
     }
 
-    async fn token_holder(&self, token: &str) -> Result<Result<(TenantId, Who), tokens::TokenError>, Problem> {
-        let subject = match self.tokens.check(token) {
+    async fn user_of(
+        &self,
+        checked: Result<Subject, tokens::TokenError>,
+    ) -> Result<Result<(TenantId, Who), tokens::TokenError>, Problem> {
+        let subject = match checked {
             Ok(subject) => subject,
             Err(refused) => return Ok(Err(refused)),
         };

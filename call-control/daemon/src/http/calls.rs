@@ -4,7 +4,7 @@ use super::body::Body;
 use super::problem::Problem;
 use super::recordings::RecordingView;
 use super::{App, READ_PATIENCE, Shared};
-use crate::store::{Claimed, Cursor, StoredEvent};
+use crate::store::{Claimed, Cursor, EventCursor, StoredEvent};
 use crate::tokens;
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -18,6 +18,9 @@ use serde_json::{Value, json};
 
 const MAX_PAGE: u32 = 200;
 const DEFAULT_PAGE: u32 = 50;
+/// What a call's story shows at once. The beeps of three hours and their confirmations are more.
+const MAX_EVENTS: u32 = 2_000;
+const DEFAULT_EVENTS: u32 = 500;
 const MAX_KEY_CHARS: usize = 128;
 
 #[derive(Serialize)]
@@ -41,6 +44,9 @@ pub struct LogRow {
     recordings: Vec<RecordingView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     events: Option<Vec<EventView>>,
+    /// Where the story goes on, if these are not all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events_next: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -73,6 +79,7 @@ impl LogRow {
             cause: row.cause,
             recordings,
             events: None,
+            events_next: None,
         }
     }
 }
@@ -105,10 +112,31 @@ pub async fn one(State(app): State<Shared>, caller: Caller, Path(id): Path<Strin
     app.writer.flushed(READ_PATIENCE).await?;
     let row = app.store.call(&caller.tenant, caller.user_id(), &id).await?.ok_or_else(Problem::not_found)?;
     let recordings = app.recordings_of(&caller, &id).await?;
-    let events = app.store.call_events(&caller.tenant, &id).await?;
+    let found = app.store.call_events(&caller.tenant, &id, MAX_EVENTS, None).await?;
     let mut row = LogRow::new(row, recordings);
-    row.events = Some(events.into_iter().map(EventView::from).collect());
+    row.events = Some(found.events.into_iter().map(EventView::from).collect());
+    row.events_next = found.next.map(|cursor| cursor.to_string());
     Ok(Json(row))
+}
+
+pub async fn events(
+    State(app): State<Shared>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Query(page): Query<Page>,
+) -> Result<Json<Value>, Problem> {
+    let id = CallId::parse(id).map_err(|_| Problem::not_found())?;
+    let limit = page.limit.unwrap_or(DEFAULT_EVENTS);
+    if !(1..=MAX_EVENTS).contains(&limit) {
+        return Err(Problem::invalid(format!("limit is 1 to {MAX_EVENTS}")));
+    }
+    let unreadable = || Problem::invalid("after is the value of next, or of events_next, from the page before");
+    let after = page.after.map(|text| EventCursor::parse(&text).ok_or_else(unreadable)).transpose()?;
+    app.writer.flushed(READ_PATIENCE).await?;
+    app.store.call(&caller.tenant, caller.user_id(), &id).await?.ok_or_else(Problem::not_found)?;
+    let found = app.store.call_events(&caller.tenant, &id, limit, after.as_ref()).await?;
+    let events: Vec<_> = found.events.into_iter().map(EventView::from).collect();
+    Ok(Json(json!({ "data": events, "next": found.next.map(|c| c.to_string()) })))
 }
 
 #[derive(Deserialize)]

@@ -87,12 +87,21 @@ fn parameters(method: &str, path: &str) -> Vec<Value> {
             list.push(json!({ "name": "limit", "in": "query", "schema": number }));
             list.push(json!({ "name": "after", "in": "query", "schema": text }));
         }
+        ("get", "/v1/calls/{id}/events") => {
+            let number = json!({ "type": "integer", "minimum": 1, "maximum": 2000 });
+            let whence = "next of the page before, or events_next of the call";
+            list.push(json!({ "name": "limit", "in": "query", "schema": number }));
+            list.push(json!({ "name": "after", "in": "query", "description": whence, "schema": text }));
+        }
         (_, "/v1/turn/sessions") => {
             let whose = "Id, login or extension";
             list.push(json!({ "name": "user", "in": "query", "required": true, "description": whose, "schema": text }));
         }
         ("post", "/v1/calls") => list.push(json!({ "name": "Idempotency-Key", "in": "header", "schema": text })),
-        ("get", "/v1/recordings/{id}/audio") => list.push(json!({ "name": "Range", "in": "header", "schema": text })),
+        ("get", "/v1/recordings/{id}/audio") => {
+            list.push(json!({ "name": "Range", "in": "header", "schema": text }));
+            list.push(json!({ "name": "ticket", "in": "query", "description": "In place of a token", "schema": text }));
+        }
         _ => {}
     }
     list
@@ -132,6 +141,7 @@ fn schemas() -> Value {
         "SignIn": object(&["login", "password"]),
         "Refresh": object(&["refresh_token"]),
         "SignOut": object(&["refresh_token:string?"]),
+        "Ticket": object(&["url", "expires_in_s:integer"]),
         "SignedIn": object(&["access_token", "expires_in_s:integer", "refresh_token"]),
         "DevSignIn": object(&["login"]),
         "DevUsers": object(&["data:DevUser[]"]),
@@ -147,8 +157,11 @@ fn schemas() -> Value {
         "Calls": object(&["data:Call[]", "next:string?"]),
         "Call": object(&[
             "id", "direction", "state", "from:Party", "to:Party", "started_ms:integer", "answered_ms:integer?",
-            "ended_ms:integer?", "duration_ms:integer?", "cause:string?", "recordings:Recording[]", "events:any?",
+            "ended_ms:integer?", "duration_ms:integer?", "cause:string?", "recordings:Recording[]",
+            "events:CallEvent[]?", "events_next:string?",
         ]),
+        "CallEvents": object(&["data:CallEvent[]", "next:string?"]),
+        "CallEvent": object(&["at_ms:integer", "kind", "leg:string?", "data:any"]),
         "Party": object(&["name", "number:string?"]),
         "Recording": object(&[
             "id", "call_id", "state", "started_ms:integer?", "duration_ms:integer?", "segments:Segment[]",

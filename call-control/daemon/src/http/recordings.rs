@@ -1,19 +1,21 @@
 //! Recordings: rows, and files streamed through from the recorder that has them, after the right was checked.
-use super::auth::Caller;
+use super::auth::{Caller, Source};
 use super::problem::Problem;
 use super::{App, READ_PATIENCE, Shared};
 use crate::store::StoredRecording;
+use crate::tokens::TICKET_S;
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use offhook_bus::Target;
+use offhook_bus::{Target, wall_now};
 use offhook_contract::fact::FileRow;
 use offhook_contract::recorder::{GrantFile, RecordingFile};
 use offhook_contract::{CallId, Context, RecordingId, UnixMs};
 use offhook_control_core::RecordingWord;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 const GRANT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -99,9 +101,51 @@ pub async fn one(
     Ok(Json(app.recording_for(&caller, &id).await?.into()))
 }
 
+/// Where a player of a browser hears a recording, and how long.
+#[derive(Serialize)]
+pub struct TicketView {
+    url: String,
+    expires_in_s: u64,
+}
+
+/// The right is checked here, and again at every use.
+pub async fn ticket(
+    State(app): State<Shared>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<TicketView>, Problem> {
+    let recording = app.recording_for(&caller, &id).await?.id;
+    let user = caller.user_id().ok_or_else(|| Problem::forbidden("an API key reads the sound itself"))?;
+    let made = app.tokens.ticket(&caller.tenant, user, &recording, wall_now());
+    let ticket = made.map_err(|_| Problem::unavailable("no ticket can be made"))?;
+    Ok(Json(TicketView { url: format!("/v1/recordings/{recording}/audio?ticket={ticket}"), expires_in_s: TICKET_S }))
+}
+
+#[derive(Deserialize)]
+struct TicketInAddress {
+    ticket: Option<String>,
+}
+
+/// Who listens: by an access token, or by a ticket in the address.
+pub struct Listener(Caller);
+
+impl FromRequestParts<Shared> for Listener {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, Problem> {
+        let given = Query::<TicketInAddress>::try_from_uri(&parts.uri).ok().and_then(|query| query.0.ticket);
+        let Some(ticket) = given.filter(|_| !parts.headers.contains_key(header::AUTHORIZATION)) else {
+            return Ok(Self(Caller::from_request_parts(parts, app).await?));
+        };
+        let Source(source) = Source::from_request_parts(parts, app).await?;
+        let Path(recording) = Path::<String>::from_request_parts(parts, app).await.map_err(|_| Problem::not_found())?;
+        Ok(Self(app.ticket_holder(&ticket, &recording, source).await?))
+    }
+}
+
 pub async fn audio(
     state: State<Shared>,
-    caller: Caller,
+    Listener(caller): Listener,
     id: Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {

@@ -93,6 +93,73 @@ async fn a_recording_stands_in_the_history_and_is_heard_in_ranges_by_its_parties
 }
 
 #[tokio::test]
+async fn the_story_of_a_long_call_is_told_page_by_page_to_its_end() {
+    use offhook_contract::{TenantId, UnixMs};
+    use offhook_control::store::{Batch, Store};
+    let mut stage = Stage::new().await;
+    let (call, _) = a_recorded_call(&mut stage).await;
+    let token = stage.token("bob").await;
+    let (_, row) = stage.get(&token, &format!("/v1/calls/{call}")).await;
+    let short = row["events"].as_array().unwrap().len();
+    assert!(row.get("events_next").is_none(), "these are all");
+    let store = Store::open(&offhook_contract::Secret::default(), stage.data_dir()).await.unwrap();
+    let line = |n: u64| offhook_control_core::CallEventRow {
+        tenant: TenantId::parse("dev").unwrap(),
+        call: offhook_contract::CallId::parse(call.as_str()).unwrap(),
+        id: format!("beep:{n}"),
+        at: UnixMs(4_000_000_000_000 + n / 3),
+        kind: "announcement_received",
+        leg: None,
+        data: json!({}),
+    };
+    let writes = (0..2_160).map(|n| offhook_control_core::Write::Event(line(n))).collect();
+    store.commit(&[Batch { writes, fact: None }]).await.unwrap();
+    let (_, row) = stage.get(&token, &format!("/v1/calls/{call}")).await;
+    let mut told = row["events"].as_array().unwrap().len();
+    assert_eq!(told, 2_000);
+    let mut next = row["events_next"].as_str().map(str::to_owned);
+    while let Some(after) = next {
+        let (status, page) = stage.get(&token, &format!("/v1/calls/{call}/events?limit=100&after={after}")).await;
+        assert_eq!(status, 200);
+        told += page["data"].as_array().unwrap().len();
+        next = page["next"].as_str().map(str::to_owned);
+    }
+    assert_eq!(told, short + 2_160);
+    for query in ["limit=0", "limit=2001", "after=yesterday"] {
+        assert_eq!(stage.get(&token, &format!("/v1/calls/{call}/events?{query}")).await.0, 400, "{query}");
+    }
+    assert_eq!(stage.get(&token, "/v1/calls/nobodys/events").await.0, 404);
+}
+
+#[tokio::test]
+async fn a_browsers_player_hears_it_by_a_ticket_for_this_recording_alone() {
+    serve_files().await;
+    let mut stage = Stage::new().await;
+    let (call, recording) = a_recorded_call(&mut stage).await;
+    let token = stage.token("bob").await;
+    let asked = stage.http.post(stage.url(&format!("/v1/recordings/{recording}/ticket"))).bearer_auth(&token);
+    let ticket: serde_json::Value = asked.send().await.unwrap().json().await.unwrap();
+    assert_eq!(ticket["expires_in_s"], 600);
+    let address = stage.url(ticket["url"].as_str().unwrap());
+    let part = stage.http.get(&address).header("range", "bytes=5-9").send().await.unwrap();
+    assert_eq!((part.status().as_u16(), part.bytes().await.unwrap().as_ref()), (206, &AUDIO[5..=9]));
+    // It is no token, opens nothing else, and none is given to who may not listen.
+    let words = address.split_once("ticket=").unwrap().1.to_owned();
+    let status = async |request: reqwest::RequestBuilder| request.send().await.unwrap().status().as_u16();
+    let refused = [
+        stage.http.get(stage.url("/v1/calls")).bearer_auth(&words),
+        stage.http.get(stage.url(&format!("/v1/recordings/{recording}/manifest?ticket={words}"))),
+        stage.http.get(stage.url(&format!("/v1/recordings/{}/audio?ticket={words}", call))),
+        stage.http.get(stage.url(&format!("/v1/recordings/{recording}/audio?ticket={words}x"))),
+        stage.http.get(stage.url(&format!("/v1/recordings/{recording}/audio?ticket="))).bearer_auth("e30.e30.e30"),
+        stage.http.post(stage.url(&format!("/v1/recordings/{recording}/ticket"))),
+    ];
+    for request in refused {
+        assert_eq!(status(request).await, 401);
+    }
+}
+
+#[tokio::test]
 async fn a_failing_announcer_is_said_to_the_page_and_stands_in_the_history() {
     let mut stage = Stage::new().await;
     let Talk { mut alice, mut bob, call, .. } = stage.talking().await;
