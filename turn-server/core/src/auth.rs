@@ -7,8 +7,9 @@ use crate::reply::{Asked, REPLY_MAX, budget};
 use crate::settings::Settings;
 use crate::shard::Shard;
 use crate::users::{Algorithm, Key, UnknownUser, Users};
-use offhook_shard::{Moment, Rate};
+use offhook_shard::{Moment, Rate, SourceBuckets};
 use offhook_wire_stun::{AttributeType, Class, Message, MessageBuilder};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Answers to what does not log in, on the path of an allocation.
@@ -18,8 +19,6 @@ const ALGORITHMS: [u8; 8] = [0, 2, 0, 0, 0, 1, 0, 0];
 /// A header and REQUESTED-TRANSPORT.
 const ALLOCATE_MIN: usize = 28;
 const FINGERPRINT_LEN: usize = 8;
-/// Bytes that each /32 or /64 may be sent beyond 1.6 times what came from it, under a realm of more than 16 bytes.
-pub(crate) const EXCESS: Rate = Rate { per_second: 256, burst: 4_096 };
 
 /// Under what an answer is sealed: as its request was.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -218,7 +217,7 @@ impl Shard {
             return;
         }
         let asks = asked.length - if asked.fingerprint { FINGERPRINT_LEN } else { 0 } >= ALLOCATE_MIN;
-        if asks && self.excess.take(now, ip, EXCESS, excess as u64) {
+        if asks && take_part(&mut self.excess, now, ip, self.settings.excess, self.settings.shards, excess as u64) {
             self.counters.count_sent(why);
             self.reply(asked.path, message);
         } else {
@@ -255,7 +254,8 @@ impl Shard {
 
     /// A connection cannot be forged, but each answer costs us: who asks too much without an allocation is cut off.
     fn may_answer_stream(&mut self, now: Moment, path: &ClientPath) -> bool {
-        if self.stream_sources.take(now, path.client.ip(), self.settings.unauthenticated, 1) {
+        let Settings { unauthenticated, shards, .. } = &*self.settings;
+        if take_part(&mut self.stream_sources, now, path.client.ip(), *unauthenticated, *shards, 1) {
             return true;
         }
         self.counters.refusals_throttled += 1;
@@ -288,12 +288,20 @@ impl Shard {
             self.counters.dropped_looping += 1;
             return false;
         }
-        if !self.sources.take(now, ip, self.settings.unauthenticated, 1) {
+        let Settings { unauthenticated, shards, .. } = &*self.settings;
+        if !take_part(&mut self.sources, now, ip, *unauthenticated, *shards, 1) {
             self.counters.refusals_throttled += 1;
             return false;
         }
         true
     }
+}
+
+/// Takes from one shard's part of what all of them may send: what is taken costs as many times as much, so that a rate of
+/// one a second is one a second, however many there are. One answer can always be had at once, or some had none.
+fn take_part(sources: &mut SourceBuckets, now: Moment, ip: IpAddr, rate: Rate, shards: u64, units: u64) -> bool {
+    let cost = units.saturating_mul(shards.max(1));
+    sources.take(now, ip, Rate { burst: rate.burst.max(cost), ..rate }, cost)
 }
 
 /// RFC 8489 §9.2.4: with both attributes and ours untouched, the one chosen; with neither, MD5.

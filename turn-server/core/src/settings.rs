@@ -56,8 +56,13 @@ pub struct Settings {
     pub lifetime_max: Duration,
     pub channel_lifetime: Duration,
     pub permission_lifetime: Duration,
-    /// Answers to each /32 or /64 that has not logged in.
+    /// Answers to each /32 or /64 that has not logged in, of all shards together.
     pub unauthenticated: Rate,
+    /// Bytes that each of them may be sent beyond 1.6 times what came from it, under a realm of more than 16 bytes; of all
+    /// shards together.
+    pub excess: Rate,
+    /// So many shards share these two rates.
+    pub shards: u64,
     pub permissions_max: usize,
     pub channels_max: usize,
     /// Numbers a client may bind: RFC 8656 §12's, or RFC 5766 §11's up to 0x7FFF for older clients.
@@ -89,6 +94,8 @@ impl Settings {
             channel_lifetime: Duration::from_secs(600),
             permission_lifetime: Duration::from_secs(300),
             unauthenticated: Rate { per_second: 100, burst: 400 },
+            excess: Rate { per_second: 256, burst: 4_096 },
+            shards: 1,
             permissions_max: 64,
             channels_max: 64,
             channel_numbers: CHANNEL_RANGE,

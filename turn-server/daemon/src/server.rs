@@ -8,7 +8,7 @@ use crate::tls::{Certificate, CertificateFiles, TlsError};
 use crate::worker::{Lives, Order, Parts, SharedSnapshot, Snapshot, live};
 use offhook_link::{HostThread, HostThreads, House};
 use offhook_net::{BindError, Poller, UdpOptions, UdpSocket, Waker};
-use offhook_turn_core::{Command, Output, Rate, RelayPorts, Settings, Shard, ShardOptions};
+use offhook_turn_core::{Command, Output, RelayPorts, Settings, Shard, ShardOptions};
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
@@ -280,8 +280,7 @@ fn share(settings: &Settings, threads: usize) -> Settings {
     let threads = threads.max(1) as u64;
     let mut own = settings.clone();
     own.shard_bytes_per_second = share_of(own.shard_bytes_per_second, threads);
-    let Rate { per_second, burst } = own.unauthenticated;
-    own.unauthenticated = Rate { per_second: share_of(per_second, threads), burst: share_of(burst, threads) };
+    own.shards = threads;
     own
 }
 
@@ -330,16 +329,15 @@ mod tests {
     #[test]
     fn the_threads_share_what_the_server_may_answer_and_carry() {
         let mut settings = Settings::new(Users::new("r"));
-        let mut each = |rate: Rate, bytes: u64, threads: usize| {
-            (settings.unauthenticated, settings.shard_bytes_per_second) = (rate, bytes);
+        let mut each = |bytes: u64, threads: usize| {
+            settings.shard_bytes_per_second = bytes;
             let own = share(&settings, threads);
-            (own.unauthenticated.per_second, own.unauthenticated.burst, own.shard_bytes_per_second)
+            (own.shards, own.shard_bytes_per_second)
         };
-        let rate = Rate { per_second: 100, burst: 400 };
-        assert_eq!(each(rate, 9_000, 1), (100, 400, 9_000));
-        assert_eq!(each(rate, 9_000, 4), (25, 100, 2_250));
+        assert_eq!(each(9_000, 1), (1, 9_000));
+        assert_eq!(each(9_000, 4), (4, 2_250));
         // Nobody is left with nothing, and no limit stays none.
-        assert_eq!(each(Rate { per_second: 1, burst: 4 }, 3, 8), (1, 1, 1));
-        assert_eq!(each(Rate::UNLIMITED, 0, 8), (0, 0, 0));
+        assert_eq!(each(3, 8), (8, 1));
+        assert_eq!(each(0, 8), (8, 0));
     }
 }
