@@ -12,6 +12,7 @@ use crate::users::Users;
 use offhook_shard::Moment;
 use offhook_wire_stun::{AttributeError, AttributeType, Class, Message, Method};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Why a request of somebody known is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -182,7 +183,11 @@ impl Shard {
             Ok(login) => login,
             Err(why) => {
                 if !matches!(why, AuthError::NoCredentials | AuthError::StaleNonce) {
-                    let user = request.username().ok().flatten();
+                    let settings = Arc::clone(&self.settings);
+                    let by_hash = |hash| settings.users.by_hash(hash).ok();
+                    // RFC 8489 §14.4: the name is hidden from the network, not from the log.
+                    let hidden = || request.userhash().ok().flatten().and_then(by_hash);
+                    let user = request.username().ok().flatten().or_else(hidden);
                     self.deny(now, Denial::Auth(why), path, user, None);
                 }
                 return self.refuse_unknown(now, &asked, why);

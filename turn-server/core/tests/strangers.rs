@@ -1,9 +1,9 @@
-//! What strangers are told by all threads of a server together.
+//! What strangers are told by all threads of a server together, and what its log says of them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod stage;
 
 use offhook_turn_core::*;
-use offhook_wire_stun::Method;
+use offhook_wire_stun::{AttributeType, Method, credentials};
 use stage::*;
 
 /// The threads of one server.
@@ -67,5 +67,25 @@ fn what_is_sent_beyond_measure_is_shared_by_all_threads_as_well() {
         let excess = got - answers * 89;
         assert!(answers >= count, "nobody could log in");
         assert!(excess <= 4_096 + 256 * 21 + count * 100, "{count}: {excess}");
+    }
+}
+
+#[test]
+fn a_wrong_password_under_a_hashed_name_is_logged_with_the_name() {
+    for (user, shown) in [("alice", Some("alice")), ("nobody", None)] {
+        let mut s = Stage::new();
+        let mut client = Client::new("5.5.5.5:1", user, "guess");
+        let datagram = client.plain(Method::ALLOCATE, |b| {
+            b.requested_transport(17).software(&"a client that knows RFC 8489".repeat(3));
+        });
+        client.nonce = s.answer(&client.path, &datagram).nonce();
+        let (hash, nonce, key) = (credentials::userhash(user, REALM), client.nonce.clone(), client.key());
+        let datagram = client.plain(Method::ALLOCATE, |b| {
+            b.requested_transport(17).attr(AttributeType::USERHASH, &hash).realm(REALM).nonce(&nonce).integrity(&key);
+        });
+        assert_eq!(s.answer(&client.path, &datagram).code(), 401);
+        let denied = s.denied.last().unwrap();
+        let why = if shown.is_some() { AuthError::Password } else { AuthError::Unknown(UnknownUser::Hash) };
+        assert_eq!((denied.why, denied.user.as_deref()), (Denial::Auth(why), shown));
     }
 }
