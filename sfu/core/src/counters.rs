@@ -20,6 +20,10 @@ counters! {
     /// A ninth SSRC.
     dropped_source_limit,
     dropped_rate,
+    /// More DTLS than a handshake needs.
+    dropped_dtls_rate,
+    /// DTLS after the handshake that says nothing.
+    dropped_dtls_unusable,
     dropped_oversized,
     dropped_payload_type,
     /// Behind what was forwarded already, or of a stream that the sender has left.

@@ -1,6 +1,11 @@
 //! DTLS behind a small trait: the daemon brings an implementation, tests a scripted one.
 use crate::time::MediaNs;
 use offhook_wire_srtp::{Profile, SrtpKey};
+use std::time::Duration;
+
+/// A handshake that takes longer than consent lasts has failed. What a connection waits for beyond that is nothing to
+/// wake up for: media needs no DTLS once it has its keys.
+pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(30);
 
 /// The connection cannot go on; the text is for a log line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +30,7 @@ pub enum DtlsEvent {
     Keys(Box<Keys>),
     /// The peer closed the connection (`close_notify`).
     Closed,
-    /// Nothing more now; call `handle_timeout` then, if a time is given.
+    /// Nothing more now; call `handle_timeout` then, if a time within [`HANDSHAKE_LIMIT`] is given.
     Idle(Option<MediaNs>),
 }
 

@@ -5,7 +5,7 @@ use crate::egress::{Egress, Path};
 use crate::room::Room;
 use crate::slot::{Frame, SlotWriter};
 use crate::source::Source;
-use crate::time::MediaNs;
+use crate::time::{MediaNs, PerSecond};
 use offhook_contract::audio::LINK_LEVEL_EXTENSION_ID;
 use offhook_contract::fact::ConsentKind;
 use offhook_contract::{CodecName, LegId, RecordingId, UnixMs};
@@ -41,8 +41,8 @@ pub struct Leg {
     pub muted: bool,
     pub held: bool,
     pub round_trip: Option<Duration>,
-    /// RTCP compounds of the current second, against floods.
-    pub rtcp_window: (u64, u32),
+    /// RTCP compounds, against floods.
+    pub compounds: PerSecond,
 }
 
 pub enum Transport {
@@ -54,19 +54,25 @@ pub struct Peer {
     pub ufrag: String,
     pub pwd: String,
     pub remote_fingerprint: [u8; 32],
-    /// The certificate told by DTLS was the one announced.
-    pub certificate: Certificate,
+    pub handshake: Handshake,
     pub dtls: Box<dyn DtlsSession>,
+    /// What DTLS waits for, and the leg's entry among the timers.
     pub dtls_due: Option<MediaNs>,
+    pub dtls_timer: Option<MediaNs>,
+    /// Against floods.
+    pub dtls_datagrams: PerSecond,
     pub validated: Vec<SocketAddr>,
     /// Authenticated checks are the browser's consent (RFC 7675 §5.1).
     pub last_check: MediaNs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Certificate {
-    Unseen,
+pub enum Handshake {
+    Begun,
+    /// The certificate told by DTLS is the one announced.
     Matched,
+    /// Media has its keys.
+    Done,
 }
 
 pub struct Link {
@@ -221,14 +227,16 @@ impl Leg {
             muted: false,
             held: false,
             round_trip: None,
-            rtcp_window: (0, 0),
+            compounds: PerSecond::default(),
             transport: Transport::Peer(Box::new(Peer {
                 ufrag: plan.ufrag,
                 pwd: plan.pwd,
                 remote_fingerprint: plan.remote_fingerprint,
-                certificate: Certificate::Unseen,
+                handshake: Handshake::Begun,
                 dtls,
                 dtls_due: None,
+                dtls_timer: None,
+                dtls_datagrams: PerSecond::default(),
                 validated: Vec::with_capacity(VALIDATED_MAX),
                 last_check: now,
             })),
@@ -254,7 +262,7 @@ impl Leg {
             muted: false,
             held: false,
             round_trip: None,
-            rtcp_window: (0, 0),
+            compounds: PerSecond::default(),
             transport: Transport::Link(Box::new(Link { key: plan.key, codecs: plan.codecs, remote: None })),
         }
     }

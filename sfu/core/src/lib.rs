@@ -31,7 +31,7 @@ pub use command::{
     RoomContext, TapPlan,
 };
 pub use counters::{Counters, Gauges};
-pub use dtls::{DtlsEvent, DtlsFailure, DtlsSession, Keys, profile_name};
+pub use dtls::{DtlsEvent, DtlsFailure, DtlsSession, HANDSHAKE_LIMIT, Keys, profile_name};
 pub use egress::{Path, Transmit};
 pub use lifecycle::EMERGENCY_LEGS;
 pub use negotiate::{JoinError, JoinSecrets, Joined, negotiate};

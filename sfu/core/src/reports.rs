@@ -37,7 +37,7 @@ impl Shard {
             Ok(len) => len,
             Err(error) => return self.count_srtp(error),
         };
-        if !within_rate(leg, now) {
+        if !leg.compounds.take(now, COMPOUNDS_PER_SECOND) {
             self.counters.dropped_rate += 1;
             return;
         }
@@ -201,14 +201,4 @@ fn write_compound(
         return None;
     }
     media.outbound.protect_rtcp(buffer, len).ok()
-}
-
-fn within_rate(leg: &mut Leg, now: MediaNs) -> bool {
-    let second = now.0 / 1_000_000_000;
-    let (current, count) = &mut leg.rtcp_window;
-    if *current != second {
-        (*current, *count) = (second, 0);
-    }
-    *count += 1;
-    *count <= COMPOUNDS_PER_SECOND
 }

@@ -180,7 +180,7 @@ impl Shard {
             self.at_work = Some(timer);
             match timer {
                 Timer::Consent(leg) => self.check_consent(now, leg),
-                Timer::Dtls(leg) => self.dtls_timeout(now, leg, due),
+                Timer::Dtls(leg) => self.dtls_timeout(now, leg),
                 Timer::Reports(leg) => self.report(now, leg),
                 Timer::Receipts(leg) => self.expire_receipts(now, leg),
                 Timer::Tick(room) => self.tick(now, room, due),

@@ -2,7 +2,7 @@
 //! (DESIGN.md §5).
 use crate::clock::MediaClock;
 use dimpl::{Config, Dtls, DtlsCertificate, Output, SrtpProfile};
-use offhook_sfu_core::{DtlsEvent, DtlsFailure, DtlsSession, Keys, MediaNs};
+use offhook_sfu_core::{DtlsEvent, DtlsFailure, DtlsSession, HANDSHAKE_LIMIT, Keys, MediaNs};
 use offhook_wire_sdp::webrtc::Fingerprint;
 use offhook_wire_srtp::{Profile, split_dtls_keys};
 use sha2::{Digest, Sha256};
@@ -12,8 +12,6 @@ use std::time::{Duration, Instant};
 /// The first repetition; doubled after each.
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const RETRIES: usize = 6;
-/// A handshake that takes longer than consent lasts has failed.
-const HANDSHAKE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
@@ -62,7 +60,7 @@ impl DtlsServers {
             .require_client_certificate(true)
             .flight_start_rto(FIRST_RETRY)
             .flight_retries(RETRIES)
-            .handshake_timeout(HANDSHAKE)
+            .handshake_timeout(HANDSHAKE_LIMIT)
             .build()
             .map_err(|error| CertificateError::Config(error.to_string()))?;
         Ok(Self { config: Arc::new(config), certificate, clock })
