@@ -4,10 +4,12 @@
 //! quotes around the value are optional; `#` begins a comment only at the start of a line; a bare name is true. What
 //! nobody knows is warned about and passed over; only a peer range or an address that cannot be read stops the start,
 //! since going on without it would open what somebody meant to close.
+mod command_line;
 mod names;
 mod options;
 mod table;
 
+pub use command_line::CommandLine;
 pub use names::{NameError, NamedAddress};
 pub use options::{Conf, ConfUser, External, Family, Hidden, LogOptions, Prometheus, ServerSocket};
 
@@ -172,7 +174,7 @@ fn split_argument(word: &str) -> Option<Argument<'_>> {
     }
     let letters = word.strip_prefix('-').unwrap_or(word);
     let letter = letters.chars().next()?;
-    let spec = OPTIONS.iter().find(|spec| spec.short == Some(letter))?;
+    let spec = short(letter)?;
     let behind = letters.get(letter.len_utf8()..).filter(|behind| !behind.is_empty());
     let takes_value = spec.kind.needs_value();
     Some(Argument {
@@ -180,6 +182,10 @@ fn split_argument(word: &str) -> Option<Argument<'_>> {
         attached: behind.filter(|_| takes_value).map(|value| value.trim_start_matches('=')),
         cluster: behind.filter(|_| !takes_value),
     })
+}
+
+fn short(letter: char) -> Option<&'static Spec> {
+    OPTIONS.iter().find(|spec| spec.short == Some(letter))
 }
 
 fn find(name: &str) -> Option<&'static Spec> {
@@ -228,7 +234,7 @@ fn slips(a: &str, b: &str) -> Option<usize> {
 
 /// Every option that has an effect, for whoever checks that each is tested.
 pub fn acting() -> impl Iterator<Item = &'static str> {
-    OPTIONS.iter().filter(|spec| !matches!(spec.kind, Kind::Nothing(_))).map(|spec| spec.name)
+    OPTIONS.iter().filter(|spec| !spec.kind.is_idle()).map(|spec| spec.name)
 }
 
 #[cfg(test)]

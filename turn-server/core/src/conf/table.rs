@@ -33,6 +33,8 @@ pub(super) enum Kind {
     KeepFamily,
     /// Known, named once at start, without effect.
     Nothing(&'static str),
+    /// The same, where a value belongs to it.
+    NothingOf(&'static str),
 }
 
 impl Kind {
@@ -40,8 +42,12 @@ impl Kind {
         !matches!(self, Self::Flag(_) | Self::StaleNonce | Self::KeepFamily | Self::Nothing(_))
     }
 
+    pub(super) const fn is_idle(&self) -> bool {
+        matches!(self, Self::Nothing(_) | Self::NothingOf(_))
+    }
+
     pub(super) fn apply(&self, conf: &mut Conf, value: &str) -> Result<(), Remark> {
-        if self.needs_value() && value.is_empty() {
+        if self.needs_value() && value.is_empty() && !self.is_idle() {
             return Err(Remark::NoValue);
         }
         match self {
@@ -98,7 +104,7 @@ impl Kind {
             Self::KeepFamily => {
                 conf.default_family = if boolean(value)? { Family::Keep } else { Family::V4 };
             }
-            Self::Nothing(why) => return Err(Remark::Nothing(why)),
+            Self::Nothing(why) | Self::NothingOf(why) => return Err(Remark::Nothing(why)),
         }
         Ok(())
     }
@@ -262,8 +268,8 @@ pub(super) static OPTIONS: &[Spec] = &[
     spec("prometheus-path", Kind::Text(|c| &mut c.prometheus.path)),
     spec("prometheus-username-labels", Kind::Flag(|c| &mut c.prometheus.username_labels)),
     // known and without effect
-    short('d', "listening-device", Kind::Nothing(NO_DEVICE)),
-    short('i', "relay-device", Kind::Nothing(NO_DEVICE)),
+    short('d', "listening-device", Kind::NothingOf(NO_DEVICE)),
+    short('i', "relay-device", Kind::NothingOf(NO_DEVICE)),
     short('o', "daemon", Kind::Nothing("the process stays in front; the service manager keeps it")),
     spec("no-cli", Kind::Nothing(NO_CLI)),
     spec("cli-ip", Kind::Nothing(NO_CLI)),
@@ -276,10 +282,10 @@ pub(super) static OPTIONS: &[Spec] = &[
     spec("web-admin-listen-on-workers", Kind::Nothing(NO_CLI)),
     spec("oauth", Kind::Nothing(NO_OAUTH)),
     spec("check-origin-consistency", Kind::Nothing("ORIGIN is not looked at")),
-    short('N', "redis-userdb", Kind::Nothing(NO_REDIS)),
-    short('O', "redis-statsdb", Kind::Nothing(NO_REDIS)),
-    short('M', "mysql-userdb", Kind::Nothing("MySQL is not used; userdb and psql-userdb are")),
-    spec("mongo-userdb", Kind::Nothing("MongoDB is not used; userdb and psql-userdb are")),
+    short('N', "redis-userdb", Kind::NothingOf(NO_REDIS)),
+    short('O', "redis-statsdb", Kind::NothingOf(NO_REDIS)),
+    short('M', "mysql-userdb", Kind::NothingOf("MySQL is not used; userdb and psql-userdb are")),
+    short('J', "mongo-userdb", Kind::NothingOf("MongoDB is not used; userdb and psql-userdb are")),
     spec("secret-key-file", Kind::Nothing("MySQL is not used")),
     spec("no-auth-pings", Kind::Nothing("databases are not polled for their health")),
     spec("no-dynamic-ip-list", Kind::Nothing("peer ranges come from this file only")),

@@ -116,3 +116,37 @@ fn systemd_is_told_when_it_serves() {
     let length = socket.recv(&mut buffer).unwrap();
     assert_eq!(&buffer[..length], b"STOPPING=1");
 }
+
+#[test]
+fn help_and_version_are_said_and_nothing_is_started() {
+    let said = |argument: &str| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_offhook-turn")).arg(argument).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{argument}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for argument in ["--help", "-h", "-nh"] {
+        assert!(said(argument).contains("--static-auth-secret VALUE"), "{argument}");
+    }
+    assert_eq!(said("--version").trim(), concat!("offhook-turn ", env!("CARGO_PKG_VERSION")));
+}
+
+/// getopt's forms of one command line: the file in the same word, and switches in one.
+#[test]
+fn the_file_and_switches_may_stand_in_one_word() {
+    let place = Place::new();
+    place.write(ALICE);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_offhook-turn"));
+    command.arg(format!("-fc{}", place.shown("turnserver.conf"))).arg("-J").arg("mongodb://elsewhere");
+    let daemon = Daemon::spawn_silent(place, command);
+    assert!(daemon.wait_for("mongo-userdb").contains("does nothing here"));
+    daemon.wait_for("listening");
+    assert_eq!(Client::udp(daemon.at(), "alice", "sesame").allocate().code(), 0);
+    let place = Place::new();
+    place.write("min-port=2\nmax-port=1\n");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_offhook-turn"));
+    let words =
+        ["-vnL127.0.0.1", "-E127.0.0.1", "-ualice:sesame", "-rexample.org", "--tls-listening-port=0", "-ax", "-m1"];
+    command.args(words).arg(format!("-p{}", place.port)).arg(format!("-c{}", place.shown("turnserver.conf")));
+    let daemon = Daemon::spawn(place, command);
+    assert_eq!(Client::udp(daemon.at(), "alice", "sesame").allocate().code(), 0);
+}
