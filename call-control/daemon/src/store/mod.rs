@@ -7,7 +7,7 @@ mod running;
 mod sessions;
 mod write;
 
-pub use calls::{CallPage, Cursor, StoredEvent};
+pub use calls::{CallPage, Cursor, EventCursor, EventPage, StoredEvent};
 pub use people::{
     ApiKeyRow, NewNumber, NewUser, NumberRecording, NumberRow, Outcast, StoredKey, TenantRow, UserChange, UserRow,
 };

@@ -113,6 +113,7 @@ async fn both_engines_keep_calls_facts_recordings_people_and_tokens_alike() {
         running_calls_come_back_whole(store).await;
         a_fact_counts_once(store).await;
         what_a_recorder_tells_again_under_a_new_number_counts_once(store).await;
+        a_long_story_is_read_to_its_end(store).await;
         recordings_only_move_forward(store).await;
         the_log_is_paged_and_private(store).await;
         refresh_tokens_rotate(store).await;
@@ -238,12 +239,48 @@ async fn a_fact_counts_once(store: &Store) {
     store.commit(std::slice::from_ref(&batch)).await.unwrap();
     store.commit(&[batch]).await.unwrap();
     assert!(store.has_fact(&record).await.unwrap());
-    let events = store.call_events(&tenant("a"), &id("c1")).await.unwrap();
+    let events = story(store, "a", "c1").await;
     assert_eq!(
         (events.len(), events[0].kind.as_str(), &events[0].data["n"]),
         (1, "leg_answered", &serde_json::json!(1))
     );
-    assert!(store.call_events(&tenant("b"), &id("c1")).await.unwrap().is_empty());
+    assert!(story(store, "b", "c1").await.is_empty());
+}
+
+/// All of a call's events, read in pages.
+async fn story(store: &Store, owner: &str, call: &str) -> Vec<StoredEvent> {
+    let (mut events, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.call_events(&tenant(owner), &id(call), 700, after.as_ref()).await.unwrap();
+        assert!(page.events.len() <= 700);
+        events.extend(page.events);
+        after = page.next;
+        if after.is_none() {
+            return events;
+        }
+    }
+}
+
+/// Three hours of beeps to two browsers.
+async fn a_long_story_is_read_to_its_end(store: &Store) {
+    let line = |n: u64, kind: &'static str| CallEventRow {
+        tenant: tenant("a"),
+        call: id("c3"),
+        id: format!("r1:received:l{}:beep:{}", n % 3, n / 3),
+        at: UnixMs(10_000 + n / 3 * 15_000),
+        kind,
+        leg: None,
+        data: serde_json::json!({}),
+    };
+    let mut writes: Vec<_> = (0..2_160).map(|n| Write::Event(line(n, "announcement_received"))).collect();
+    writes.push(Write::Event(line(2_163, "ended")));
+    store.commit(&[Batch { writes, fact: None }]).await.unwrap();
+    let events = story(store, "a", "c3").await;
+    assert_eq!((events.len(), events[2_160].kind.as_str()), (2_161, "ended"));
+    assert!(events.is_sorted_by_key(|event| (event.at, event.id.clone())));
+    let first = store.call_events(&tenant("a"), &id("c3"), 2_000, None).await.unwrap();
+    let cursor = first.next.expect("there is more");
+    assert_eq!(EventCursor::parse(&cursor.to_string()), Some(cursor));
 }
 
 /// As the switchboard has it written.
@@ -271,8 +308,7 @@ async fn what_a_recorder_tells_again_under_a_new_number_counts_once(store: &Stor
     for (sequence, fact) in [(101, &started), (102, &finished), (103, &started), (104, &finished)] {
         store.commit(&[writes_of(sequence, fact.clone())]).await.unwrap();
     }
-    let kinds: Vec<String> =
-        store.call_events(&tenant("a"), &id("c2")).await.unwrap().into_iter().map(|e| e.kind).collect();
+    let kinds: Vec<String> = story(store, "a", "c2").await.into_iter().map(|e| e.kind).collect();
     assert_eq!(kinds, ["segment_started", "recording_finished"]);
     let read = store.recording(&tenant("a"), &id("r9")).await.unwrap().unwrap();
     assert_eq!((read.state, read.segments.len(), read.files.len()), (RecordingWord::Stopped, 1, 1));
