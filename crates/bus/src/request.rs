@@ -19,7 +19,7 @@ pub enum BusError {
     Full,
     #[error("the bus server refused: {0}")]
     Server(String),
-    #[error("a message of {bytes} bytes is over the limit of {MAX_MESSAGE_BYTES}")]
+    #[error("a message of {bytes} bytes is over the limit of {MAX_MESSAGE_BYTES}, or the bus server's (max_payload)")]
     TooLarge { bytes: usize },
     #[error("{0:?} is a reserved word and cannot be a node")]
     ReservedNode(String),
@@ -71,20 +71,22 @@ impl Bus {
         if payload.len() > MAX_MESSAGE_BYTES {
             return Err(BusError::TooLarge { bytes: payload.len() });
         }
+        let bytes = payload.len();
         let reply = match self.inner.transport.request(subject.clone(), payload, timeout).await {
             Ok(reply) => reply,
-            Err(error) => return Err(name_error(error, subject, timeout)),
+            Err(error) => return Err(name_error(error, subject, timeout, bytes)),
         };
         read_reply::<R>(&reply, subject)
     }
 }
 
-fn name_error(error: TransportError, subject: String, timeout: Duration) -> BusError {
+fn name_error(error: TransportError, subject: String, timeout: Duration, bytes: usize) -> BusError {
     match error {
         TransportError::NoResponders => BusError::NoResponders { subject },
         TransportError::Timeout => BusError::Timeout { subject, timeout },
         TransportError::Disconnected => BusError::Disconnected,
         TransportError::Full => BusError::Full,
+        TransportError::TooLarge => BusError::TooLarge { bytes },
         TransportError::Server(reason) => BusError::Server(reason),
     }
 }

@@ -29,6 +29,9 @@ pub(crate) enum TransportError {
     Disconnected,
     #[error("too many messages wait to be sent")]
     Full,
+    /// Than the server's own limit, which may be lower than ours.
+    #[error("the message is too large for the bus server")]
+    TooLarge,
     #[error("the bus server refused: {0}")]
     Server(String),
 }

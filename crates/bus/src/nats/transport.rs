@@ -217,6 +217,7 @@ impl Transport for NatsTransport {
                 Err(error) => Err(match error.kind() {
                     RequestErrorKind::NoResponders => TransportError::NoResponders,
                     RequestErrorKind::TimedOut => TransportError::Timeout,
+                    RequestErrorKind::MaxPayloadExceeded => TransportError::TooLarge,
                     _ => TransportError::Server(error.to_string()),
                 }),
             }

@@ -41,10 +41,20 @@ pub enum OutboxError {
     Content { path: PathBuf, source: serde_json::Error },
     #[error("the outbox holds {facts} facts of {bytes} bytes that nobody has stored yet and takes no more")]
     Full { facts: u64, bytes: u64 },
+    /// It would never arrive.
+    #[error("a fact of {bytes} bytes is over the limit of {limit}")]
+    TooLarge { bytes: usize, limit: usize },
     #[error("a fact needs its tenant and its call")]
     NoCall,
     #[error("the outbox is closed")]
     Closed,
+}
+
+impl OutboxError {
+    /// Whether the same fact will be refused again, whatever time passes.
+    pub const fn is_final(&self) -> bool {
+        matches!(self, Self::TooLarge { .. } | Self::NoCall)
+    }
 }
 
 /// Figures for metrics.
@@ -52,7 +62,7 @@ pub enum OutboxError {
 pub struct OutboxFigures {
     /// Facts that nobody has confirmed yet.
     pub pending: u64,
-    /// Of these, facts that call-control refused; they are tried again more slowly.
+    /// Of these, facts that call-control or the bus refused for what they are; they are tried again more slowly.
     pub refused_by_consumer: u64,
     /// Facts that were not taken because the outbox was full, since the start.
     pub refused_full: u64,

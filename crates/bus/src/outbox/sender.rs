@@ -1,5 +1,5 @@
 //! Sends what the outbox holds, oldest first. A pause follows each failure and doubles; the bus coming back ends it.
-//! A fact that call-control refuses does not hold up those behind it: it waits aside and is tried again later.
+//! A fact that call-control refuses, or that the bus cannot carry, does not hold up those behind it: it waits aside and is tried again later.
 use super::{Order, Shared};
 use crate::bus::Bus;
 use crate::request::BusError;
@@ -82,8 +82,8 @@ impl Sender {
                         self.parked.remove(&sequence);
                         self.confirm(sequence).await;
                     }
-                    Err(BusError::Refused(refusal)) if is_final(refusal.code) => {
-                        tracing::warn!(sequence, %refusal, "call-control refused a fact; it is kept and tried again");
+                    Err(error) if is_final(&error) => {
+                        tracing::warn!(sequence, %error, "a fact was refused; it is kept and tried again");
                         self.parked.insert(sequence, Instant::now() + REFUSED_PAUSE);
                     }
                     Err(error) => {
@@ -127,12 +127,20 @@ impl Sender {
     }
 }
 
-/// Refusals that the same fact will meet again at once.
-fn is_final(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::Invalid | ErrorCode::Unsupported | ErrorCode::NotFound | ErrorCode::Conflict | ErrorCode::Refused
-    )
+/// What the same fact will meet again at once, while those behind it need not.
+fn is_final(error: &BusError) -> bool {
+    match error {
+        BusError::Refused(refusal) => matches!(
+            refusal.code,
+            ErrorCode::Invalid
+                | ErrorCode::Unsupported
+                | ErrorCode::NotFound
+                | ErrorCode::Conflict
+                | ErrorCode::Refused
+        ),
+        BusError::TooLarge { .. } | BusError::Encode(_) => true,
+        _ => false,
+    }
 }
 
 async fn wait_to_retry(connected: &mut watch::Receiver<bool>, pause: Duration) {

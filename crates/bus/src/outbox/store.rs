@@ -1,6 +1,7 @@
 //! The file: facts by sequence, the outbox's own name and the last sequence given out. One thread writes; appends that
 //! arrive together share one sync to disk.
 use super::{Order, OutboxError, OutboxLimits, Shared};
+use crate::transport::MAX_MESSAGE_BYTES;
 use offhook_contract::{CallId, Fact, FactRecord, TenantId, UnixMs};
 use redb::{
     Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
@@ -15,6 +16,8 @@ const FACTS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("facts"
 const NAMES: TableDefinition<'static, &str, &str> = TableDefinition::new("names");
 /// `last_sequence`: it must not fall back when the facts behind it are gone.
 const NUMBERS: TableDefinition<'static, &str, u64> = TableDefinition::new("numbers");
+/// What a message carries of a fact; the rest is its envelope.
+pub(super) const MAX_FACT_BYTES: usize = MAX_MESSAGE_BYTES - 4 * 1024;
 /// Appends that share one commit.
 const BATCH: usize = 64;
 /// A daemon that is started again inside its process waits this long for its former life to let go of the file.
@@ -93,6 +96,10 @@ impl Store {
                     continue;
                 }
             };
+            if encoded.len() > MAX_FACT_BYTES {
+                let _ = done.send(Err(OutboxError::TooLarge { bytes: encoded.len(), limit: MAX_FACT_BYTES }));
+                continue;
+            }
             if facts + 1 > self.limits.max_facts || bytes + encoded.len() as u64 > self.limits.max_bytes {
                 shared.refused_full.fetch_add(1, Ordering::Relaxed);
                 let _ = done.send(Err(OutboxError::Full { facts, bytes }));
@@ -231,4 +238,28 @@ fn read_state(database: &Database) -> Result<(String, u64, u64, u64), redb::Erro
     };
     write.commit()?;
     Ok(state)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// Puts another fact under a number, however large.
+    pub(in crate::outbox) async fn replace_fact(path: &Path, sequence: u64, fact: &Fact) {
+        let (path, fact) = (path.to_owned(), fact.clone());
+        let work = move || {
+            // Its former writer may still be about to let go.
+            let database = open_database(&path).unwrap();
+            let write = database.begin_write().unwrap();
+            {
+                let mut facts = write.open_table(FACTS).unwrap();
+                let old = facts.get(sequence).unwrap().unwrap().value().to_vec();
+                let mut record: FactRecord = serde_json::from_slice(&old).unwrap();
+                record.fact = fact;
+                facts.insert(sequence, serde_json::to_vec(&record).unwrap().as_slice()).unwrap();
+            }
+            write.commit().unwrap();
+        };
+        tokio::task::spawn_blocking(work).await.unwrap();
+    }
 }

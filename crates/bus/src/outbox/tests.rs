@@ -129,6 +129,49 @@ async fn a_fact_that_call_control_refuses_does_not_hold_up_those_behind_it() {
     assert_eq!((figures.refused_by_consumer, figures.refused_full), (1, 0));
 }
 
+fn failed(reason_bytes: usize) -> Fact {
+    let recording = offhook_contract::RecordingId::parse("r").unwrap();
+    Fact::RecordingFailed { recording, reason: "x".repeat(reason_bytes) }
+}
+
+#[tokio::test]
+async fn a_fact_that_no_message_can_carry_is_refused_by_name_and_leaves_no_hole() {
+    let folder = tempfile::tempdir().unwrap();
+    let (bus, _cut) = bus();
+    let rows = Rows::default();
+    let mut counted = store(&bus, &rows, None).await;
+    let outbox = Outbox::open(&folder.path().join("outbox.redb"), &bus).await.unwrap();
+    outbox.append(&context(), ended("a")).await.unwrap();
+    let refused = outbox.append(&context(), failed(1_100_000)).await;
+    assert!(matches!(refused, Err(OutboxError::TooLarge { bytes, .. }) if bytes > 1_100_000), "{refused:?}");
+    outbox.append(&context(), ended("c")).await.unwrap();
+    until_stored(&mut counted, 2).await;
+    assert_eq!(legs(&rows), [(1, "a".into()), (2, "c".into())]);
+    // The largest that is taken also arrives.
+    outbox.append(&context(), failed(store::MAX_FACT_BYTES - 512)).await.unwrap();
+    until_stored(&mut counted, 3).await;
+}
+
+#[tokio::test]
+async fn a_fact_in_the_outbox_that_no_message_can_carry_does_not_hold_up_those_behind_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("outbox.redb");
+    let (bus, _cut) = bus();
+    {
+        let outbox = Outbox::open(&path, &bus).await.unwrap();
+        outbox.append(&context(), failed(10)).await.unwrap();
+        outbox.append(&context(), ended("b")).await.unwrap();
+    }
+    // As a former release kept it, which took facts of any size.
+    store::tests::replace_fact(&path, 1, &failed(1_100_000)).await;
+    let rows = Rows::default();
+    let mut counted = store(&bus, &rows, None).await;
+    let outbox = Outbox::open(&path, &bus).await.unwrap();
+    until_stored(&mut counted, 1).await;
+    assert_eq!(legs(&rows), [(2, "b".into())]);
+    assert_eq!(outbox.figures().refused_by_consumer, 1);
+}
+
 #[tokio::test]
 async fn a_fact_without_a_call_is_refused() {
     let folder = tempfile::tempdir().unwrap();
