@@ -50,6 +50,8 @@ pub enum Fact {
         kind: ConsentKind,
         played_ms: UnixMs,
     },
+    /// Of a recording with many files only those made of the originals are named, and of many segments the first: the
+    /// manifest, which is the second file, names all.
     RecordingFinished {
         recording: RecordingId,
         files: Vec<FileRow>,

@@ -11,6 +11,8 @@ const WINDOW_NS: i64 = 10 * NS;
 const MAX_SLOPE_PPM: i64 = 300;
 /// A lasting change of delay by more than this is a jump of the sender's clock and no jitter.
 const JUMP_NS: i64 = 200_000_000;
+/// Timestamps that go back, or further ahead than this, tell nothing of how much time passed.
+const LEAP_NS: i64 = 60 * NS;
 /// How long a rise must last to be believed: queues drain faster.
 const PROOF_NS: i64 = 5 * NS;
 
@@ -102,13 +104,14 @@ impl Aligner {
     }
 
     pub fn push(&mut self, media_ns: u64, timestamp: u32) {
-        let (ticks, step) = unwrap_timestamp(&mut self.last, timestamp);
+        let (ticks, step) = unwrap_timestamp(&mut self.last, timestamp, self.clock_rate);
         let at = ticks_to_ns(ticks, self.clock_rate);
         let arrival = i64::try_from(media_ns).unwrap_or(i64::MAX / 2);
         let offset = arrival - at;
         let index = self.count;
         self.count += 1;
-        let Some(piece) = self.pieces.last_mut() else {
+        let (Some(piece), Some(step)) = (self.pieces.last_mut(), step) else {
+            self.suspect = None;
             self.pieces.push(Piece::begin(index, at, offset));
             return;
         };
@@ -160,7 +163,7 @@ pub struct Alignment {
 impl Alignment {
     /// When the next packet's first sample belongs, in nanoseconds of the Tap's clock.
     pub fn place(&mut self, timestamp: u32) -> i64 {
-        let (ticks, _) = unwrap_timestamp(&mut self.last, timestamp);
+        let (ticks, _) = unwrap_timestamp(&mut self.last, timestamp, self.clock_rate);
         let index = self.count;
         self.count += 1;
         let at = ticks_to_ns(ticks, self.clock_rate);
@@ -169,16 +172,14 @@ impl Alignment {
     }
 }
 
-fn unwrap_timestamp(last: &mut Option<(u32, i64)>, timestamp: u32) -> (i64, i64) {
-    let (ticks, step) = match *last {
-        Some((before, ticks)) => {
-            let step = i64::from(timestamp.wrapping_sub(before).cast_signed());
-            (ticks + step, step)
-        }
-        None => (0, 0),
-    };
+/// The ticks since the sender's last leap, and those since the packet before; `None` after a leap, where they begin
+/// anew, so that they stay small whatever a sender does.
+fn unwrap_timestamp(last: &mut Option<(u32, i64)>, timestamp: u32, clock_rate: i64) -> (i64, Option<i64>) {
+    let step = last.map(|(before, ticks)| (ticks, i64::from(timestamp.wrapping_sub(before).cast_signed())));
+    let step = step.filter(|(_, step)| (0..=LEAP_NS / NS * clock_rate).contains(step));
+    let ticks = step.map_or(0, |(ticks, step)| ticks + step);
     *last = Some((timestamp, ticks));
-    (ticks, step)
+    (ticks, step.map(|(_, step)| step))
 }
 
 fn ticks_to_ns(ticks: i64, clock_rate: i64) -> i64 {
@@ -274,6 +275,17 @@ mod tests {
         }
         let error = worst_error(&packets);
         assert!(error < 20 * MS, "{error}");
+    }
+
+    #[test]
+    fn a_sender_that_counts_down_or_leaps_with_each_packet_is_placed_by_arrival() {
+        for stride in [u32::MAX - 159, 0x7fff_ffff, 0x8000_0000] {
+            let packets: Vec<_> = (0..50_000_u32)
+                .map(|n| (i64::from(n) * 20 * MS, n.wrapping_mul(stride)))
+                .map(|(sent, timestamp)| (sent, timestamp, u64::try_from(sent + 1_000 * MS).unwrap()))
+                .collect();
+            assert!(worst_error(&packets) < 20 * MS, "{stride:x}");
+        }
     }
 
     #[test]

@@ -148,6 +148,11 @@ fn first_row(node: &NodeId, boot: &BootId, config: &Config, fingerprint: &str) -
 /// starting.
 async fn go_on(desk: &mut Desk) {
     for active in desk.shared.store.unfinished() {
+        if active.is_deadly() {
+            let recording = deadly(active, desk.shared.started.elapsed());
+            desk.run(recording);
+            continue;
+        }
         let recording = match recovered(desk, &active).await {
             Ok(recovered) => recover(active, recovered, desk.shared.started.elapsed()),
             Err(reason) => unrecoverable(active, &reason, desk.shared.started.elapsed()),
@@ -167,7 +172,7 @@ async fn go_on(desk: &mut Desk) {
             }
             // Its failure was told; without audio there is nothing to try.
             Ok(_) => {
-                if let Err(error) = desk.shared.store.forget(&active.plan.recording, true) {
+                if let Err(error) = desk.shared.store.put_aside(&active.plan.recording, None) {
                     tracing::error!(recording = %active.plan.recording, error = %with_source(&error), "a failed recording cannot be put back");
                 }
             }
@@ -196,6 +201,16 @@ fn unrecoverable(active: Active, reason: &str, now: Duration) -> Recording {
     let plan = active.plan;
     tracing::error!(call = %plan.call, recording = %plan.recording, reason, "an unfinished recording cannot go on");
     let reason = format!("the recorder died and could not go on; what was recorded is kept: {reason}");
+    Recording::unrecoverable(plan, &reason, now)
+}
+
+/// Not even looked into: that may be what kills.
+fn deadly(active: Active, now: Duration) -> Recording {
+    let Active { plan, finalising, .. } = active;
+    tracing::error!(call = %plan.call, recording = %plan.recording, finalising, "the recorder died of a recording's final files too often");
+    let reason = format!(
+        "the final files could not be made; the originals are kept: the recorder died {finalising} times while it made them"
+    );
     Recording::unrecoverable(plan, &reason, now)
 }
 

@@ -1,24 +1,22 @@
 //! The final files of a recording: two channels in FLAC, checksums, the manifest. Runs on threads of its own at low
 //! priority; nothing stands under its final name before it is whole.
 use crate::ffi::{FlacEncoder, FlacError};
-use crate::files::{PacketFile, checksum};
+use crate::files::checksum;
+use crate::stage::Stage;
 use crate::store::{Store, StoreError, put_in_place, segment_directory, write_whole};
 use offhook_contract::fact::{FileRow, SegmentRow};
-use offhook_contract::{CodecName, UnixMs};
-use offhook_recorder_core::align::Aligner;
+use offhook_contract::{RecordingId, UnixMs};
 use offhook_recorder_core::live::Losses;
 use offhook_recorder_core::manifest::{
     AUDIO_NAME, AnnouncementRow, AudioRow, ClockRow, DERIVED, FILE_NAME, Manifest, TrackRow, VERSION,
 };
 use offhook_recorder_core::recording::Finalised;
 use offhook_recorder_core::recover::{Base, RunRow, SegmentRead};
-use offhook_recorder_core::render::{
-    Channels, Mixer, Quality, RenderError, RunRenderer, Voiced, channels_of, output_rate,
-};
+use offhook_recorder_core::render::{Channels, Mixer, Quality, RenderError, channels_of, output_rate};
 use offhook_recorder_core::{CloseReason, RecordingPlan, Voice, consent, timeline};
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufWriter;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use tokio::sync::oneshot;
@@ -29,6 +27,11 @@ const BLOCK_SECONDS: u64 = 1;
 const FRAME_NS: u64 = 20_000_000;
 /// Polite to the threads that carry calls.
 const NICENESS: i32 = 10;
+/// What the fact names must fit into one message on the bus: where there are more files, only those made of them, and
+/// only the first segments. The manifest, which is among them with its checksum, names all.
+const MAX_TOLD_FILES: usize = 256;
+const DERIVED_FILES: usize = 3;
+const MAX_TOLD_SEGMENTS: usize = 1_000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum FinaliseError {
@@ -42,6 +45,8 @@ pub enum FinaliseError {
     Render(#[from] RenderError),
     #[error(transparent)]
     Flac(#[from] FlacError),
+    #[error("the finaliser panicked; the log says where")]
+    Panicked,
     #[error("the finalisers have ended")]
     Ended,
 }
@@ -76,7 +81,7 @@ impl Finalisers {
                 loop {
                     let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok((order, done)) = job else { return };
-                    let _ = done.send(finalise(&store, &order));
+                    let _ = done.send(attempt(&store, &order));
                 }
             })?;
         }
@@ -88,6 +93,17 @@ impl Finalisers {
         self.queue.send((order, done)).map_err(|_| FinaliseError::Ended)?;
         result.await.map_err(|_| FinaliseError::Ended)?
     }
+}
+
+/// Counted on disk while it lasts: a recording whose final files are this process's death is not tried for ever.
+fn attempt(store: &Store, order: &Order) -> Result<Finalised, FinaliseError> {
+    let recording: &RecordingId = &order.plan.recording;
+    store.finalising_begins(recording)?;
+    let outcome = catch_unwind(AssertUnwindSafe(|| finalise(store, order))).unwrap_or(Err(FinaliseError::Panicked));
+    if outcome.is_err() {
+        store.finalising_survived(recording)?;
+    }
+    outcome
 }
 
 /// Idempotent: what is there is made again.
@@ -108,15 +124,25 @@ pub fn finalise(store: &Store, order: &Order) -> Result<Finalised, FinaliseError
     write_whole(&path, &manifest)?;
     files.insert(1, checksum(&directory, FILE_NAME).map_err(|source| FinaliseError::File { path, source })?);
     store.index(&order.plan, files.clone())?;
-    Ok(Finalised { files, segments: rows, duration_ms })
+    let (files, segments) = told(files, rows);
+    Ok(Finalised { files, segments, duration_ms })
+}
+
+/// What the fact says of the files and segments.
+fn told(mut files: Vec<FileRow>, mut segments: Vec<SegmentRow>) -> (Vec<FileRow>, Vec<SegmentRow>) {
+    if files.len() > MAX_TOLD_FILES {
+        files.truncate(DERIVED_FILES);
+    }
+    segments.truncate(MAX_TOLD_SEGMENTS);
+    (files, segments)
 }
 
 /// From when to when, at which rate.
 #[derive(Debug, Clone, Copy)]
-struct Span {
-    origin_ns: u64,
-    end_ns: u64,
-    rate: u32,
+pub struct Span {
+    pub origin_ns: u64,
+    pub end_ns: u64,
+    pub rate: u32,
 }
 
 fn rate_of(segments: &[SegmentRead]) -> u32 {
@@ -125,49 +151,6 @@ fn rate_of(segments: &[SegmentRead]) -> u32 {
         segment.runs.iter().filter(by_leg).map(|run| &run.codec)
     });
     output_rate(spoken)
-}
-
-/// The runs of one track in one codec, through every segment: heard as one stream, so that a decoder does not begin
-/// anew where only the recorder did.
-struct Strand<'a> {
-    codec: CodecName,
-    channels: Channels,
-    parts: Vec<(u32, &'a RunRow)>,
-}
-
-fn strands<'a>(plan: &RecordingPlan, segments: &'a [SegmentRead]) -> Vec<Strand<'a>> {
-    let mut open: BTreeMap<u16, Strand<'a>> = BTreeMap::new();
-    let mut done = Vec::new();
-    for segment in segments {
-        for run in segment.runs.iter().filter(|run| !run.entries.is_empty()) {
-            let part = (segment.opened.segment, run);
-            match open.get_mut(&run.track) {
-                Some(strand) if strand.codec == run.codec => strand.parts.push(part),
-                _ => {
-                    let voice = segment.tracks.get(&run.track).unwrap_or(&Voice::Announcer);
-                    let channels = channels_of(voice, &plan.caller_legs);
-                    let strand = Strand { codec: run.codec, channels, parts: vec![part] };
-                    done.extend(open.insert(run.track, strand));
-                }
-            }
-        }
-    }
-    done.extend(open.into_values());
-    done
-}
-
-/// A strand on its way into the mixer.
-struct Playing {
-    /// Files still to be opened, with what they hold.
-    parts: std::vec::IntoIter<(PathBuf, Vec<timeline::Entry>)>,
-    file: Option<PacketFile>,
-    entries: std::vec::IntoIter<timeline::Entry>,
-    codec: CodecName,
-    renderer: RunRenderer,
-    channels: Channels,
-    /// The first packet's place, in output samples.
-    first: i64,
-    ended: bool,
 }
 
 fn write_audio(
@@ -180,9 +163,7 @@ fn write_audio(
     let failed = |source| FinaliseError::File { path: part.clone(), source };
     let file = File::create(&part).map_err(failed)?;
     let mut encoder = FlacEncoder::new(span.rate, BufWriter::with_capacity(1 << 18, file))?;
-    let strands = strands(plan, segments);
-    let prepared = strands.iter().map(|strand| prepare(directory, strand, span));
-    let mut playing = prepared.collect::<Result<Vec<_>, _>>()?;
+    let mut stage = Stage::new(directory, plan, segments, span);
     let rate = u64::from(span.rate);
     let mut left =
         u64::try_from(u128::from(span.end_ns - span.origin_ns) * u128::from(rate) / 1_000_000_000).unwrap_or(0);
@@ -191,9 +172,7 @@ fn write_audio(
         let count = left.min(rate * BLOCK_SECONDS);
         left -= count;
         end += i64::try_from(count).unwrap_or(0);
-        for run in &mut playing {
-            run.play_until(end, &mut mixer)?;
-        }
+        stage.play_until(end, &mut mixer)?;
         block.clear();
         mixer.take(usize::try_from(count).unwrap_or(0), &mut block);
         encoder.process(&block)?;
@@ -201,66 +180,7 @@ fn write_audio(
     encoder.finish()?;
     File::open(&part).and_then(|file| file.sync_all()).map_err(failed)?;
     put_in_place(&part, &whole)?;
-    Ok(playing.iter().fold(Quality::default(), |sum, run| Quality {
-        concealed_ms: sum.concealed_ms + run.renderer.quality.concealed_ms,
-        undecodable: sum.undecodable + run.renderer.quality.undecodable,
-    }))
-}
-
-fn prepare(directory: &Path, strand: &Strand<'_>, span: Span) -> Result<Playing, FinaliseError> {
-    let mut aligner = Aligner::new(strand.codec.clock_rate_hz());
-    let entries = || strand.parts.iter().flat_map(|(_, run)| run.entries.iter());
-    entries().for_each(|entry| aligner.push(entry.media_ns, entry.timestamp));
-    let alignment = aligner.finish();
-    let first_ns = entries().next().map_or(0, |entry| alignment.clone().place(entry.timestamp));
-    let since = i128::from(first_ns) - i128::from(span.origin_ns);
-    let part = |(segment, run): &(u32, &RunRow)| {
-        (directory.join(segment_directory(*segment)).join(&run.file), run.entries.clone())
-    };
-    let parts: Vec<_> = strand.parts.iter().map(part).collect();
-    Ok(Playing {
-        parts: parts.into_iter(),
-        file: None,
-        entries: Vec::new().into_iter(),
-        codec: strand.codec,
-        renderer: RunRenderer::new(strand.codec, alignment, span.origin_ns, span.rate)?,
-        channels: strand.channels,
-        first: i64::try_from(since * i128::from(span.rate) / 1_000_000_000).unwrap_or(0),
-        ended: false,
-    })
-}
-
-impl Playing {
-    fn play_until(&mut self, end: i64, mixer: &mut Mixer) -> Result<(), FinaliseError> {
-        while !self.ended && self.renderer.behind().unwrap_or(self.first) < end {
-            let packet = self.next_packet()?;
-            let mut voiced = Voiced { mixer, channels: self.channels };
-            match packet {
-                Some((entry, payload)) => self.renderer.push(&entry, &payload, &mut voiced),
-                None => {
-                    self.renderer.finish(&mut voiced);
-                    self.ended = true;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn next_packet(&mut self) -> Result<Option<(timeline::Entry, Vec<u8>)>, FinaliseError> {
-        loop {
-            let entry = self.entries.next();
-            if let (Some(entry), Some(file)) = (entry, &mut self.file) {
-                let filled = (0..entry.fill).all(|_| file.next().is_some());
-                // A damaged file keeps its place in time: what is missing is an empty packet.
-                let payload = if filled { file.next() } else { None };
-                return Ok(Some((entry, payload.unwrap_or_default())));
-            }
-            let Some((path, entries)) = self.parts.next() else { return Ok(None) };
-            let opened = PacketFile::open(&path, self.codec);
-            self.file = Some(opened.map_err(|source| FinaliseError::File { path, source })?);
-            self.entries = entries.into_iter();
-        }
-    }
+    Ok(stage.quality())
 }
 
 fn newest_base(first: &SegmentRead, segments: &[SegmentRead]) -> Base {
@@ -385,4 +305,22 @@ fn track_rows(plan: &RecordingPlan, segments: &[SegmentRead], since: &dyn Fn(u64
 fn clock_row(base: &Base, segments: &[SegmentRead]) -> ClockRow {
     let pairs: Vec<(u64, UnixMs)> = segments.iter().flat_map(|segment| segment.clock_pairs.clone()).collect();
     ClockRow { clock: base.clock.to_string(), origin_ns: base.origin_ns, pairs }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_of_a_recording_fits_into_a_message_however_many_files_it_has() {
+        let file = |n: u32| FileRow { name: format!("segment-1/t1-{n}.ogg"), bytes: u64::MAX, sha256: "f".repeat(64) };
+        let segment =
+            |n: u32| SegmentRow { segment: n, started_ms: UnixMs(n.into()), ended_ms: UnixMs(n.into()), gap_ms: 9 };
+        let (files, segments) = told((0..100_000).map(file).collect(), (0..10_000).map(segment).collect());
+        assert_eq!((files.len(), segments.len()), (3, 1_000));
+        let (files, segments) = told((0..256).map(file).collect(), (0..1_000).map(segment).collect());
+        assert_eq!((files.len(), segments.len()), (256, 1_000));
+        let bytes = serde_json::to_vec(&(files, segments)).unwrap().len();
+        assert!(bytes < 256 * 1_024, "{bytes}");
+    }
 }

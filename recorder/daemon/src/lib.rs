@@ -13,6 +13,7 @@ mod finalise;
 mod http;
 mod serve;
 mod session;
+mod stage;
 mod store;
 mod tap;
 

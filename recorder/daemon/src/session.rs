@@ -121,6 +121,8 @@ struct Task {
     facts: mpsc::Sender<(Fact, Option<u64>)>,
     dials: u64,
     done: Option<bool>,
+    /// Why it failed, once it has.
+    failure: Option<String>,
     last_barrier: u64,
 }
 
@@ -149,6 +151,7 @@ async fn run(
         facts,
         dials: 0,
         done: None,
+        failure: None,
         last_barrier: 0,
     };
     loop {
@@ -218,6 +221,10 @@ async fn tell(
 ) {
     while let Some((fact, number)) = facts.recv().await {
         while let Err(error) = outbox.append(&context, fact.clone()).await {
+            if error.is_final() {
+                tracing::error!(error = %with_source(&error), "a fact is lost");
+                break;
+            }
             tracing::error!(error = %with_source(&error), "a fact waits for the outbox");
             tokio::time::sleep(FACT_PAUSE).await;
         }
@@ -256,6 +263,9 @@ impl Task {
                     self.writer.barrier(number).await;
                 }
                 Output::Fact { fact, number } => {
+                    if let Fact::RecordingFailed { reason, .. } = &fact {
+                        self.failure = Some(reason.clone());
+                    }
                     // The teller lives as long as this task.
                     let _ = self.facts.send((fact, number)).await;
                 }
@@ -361,16 +371,19 @@ impl Task {
 
     /// Everything is told; the recording is forgotten when its facts are kept.
     async fn end(self, failed: bool, teller: JoinHandle<()>) {
-        let Self { shared, recording, writer, facts, .. } = self;
+        let Self { shared, recording, writer, facts, failure, .. } = self;
         drop(facts);
         let _ = teller.await;
         writer.close().await;
-        if failed {
+        let id = &recording.plan().recording;
+        let forgotten = if failed {
             shared.figures.failed.increment();
+            shared.store.put_aside(id, failure.as_deref())
         } else {
             shared.figures.finished.increment();
-        }
-        if let Err(error) = shared.store.forget(&recording.plan().recording, failed) {
+            shared.store.forget(id)
+        };
+        if let Err(error) = forgotten {
             tracing::error!(error = %with_source(&error), "a recording that is over could not be put aside");
         }
     }
@@ -392,6 +405,13 @@ impl Task {
         };
         if timeout(SHUTDOWN_PATIENCE, written).await.is_err() {
             tracing::warn!("the disk was too slow for the last writes");
+        }
+        if self.finalising.is_some() {
+            // An end that was asked for is no death.
+            let id = &self.recording.plan().recording;
+            if let Err(error) = self.shared.store.finalising_survived(id) {
+                tracing::warn!(error = %with_source(&error), "the next life will count an ordered end as a death");
+            }
         }
     }
 }

@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 /// A failed recording is tried again at so many starts, and so many of them at one.
 const MAX_RETRIES: u32 = 3;
 const RETRIED_AT_A_START: usize = 32;
+/// So many processes may die while they make a recording's final files.
+const MAX_FINALISING_DEATHS: u32 = 3;
 
 /// More segments than any recording has; a directory listing is never trusted further.
 const MAX_SEGMENTS: u32 = 10_000;
@@ -57,6 +59,19 @@ pub struct Active {
     /// How often it was tried again after it had failed.
     #[serde(default)]
     pub retries: u32,
+    /// How often its final files were begun and neither made nor refused: the process died of them, or beside them.
+    #[serde(default)]
+    pub finalising: u32,
+    /// Why it failed.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+impl Active {
+    /// Whether its final files were the end of too many processes.
+    pub const fn is_deadly(&self) -> bool {
+        self.finalising >= MAX_FINALISING_DEATHS
+    }
 }
 
 /// Where a finished recording is.
@@ -125,7 +140,7 @@ impl Store {
     /// Makes the recording's directory and remembers the plan before anything is promised.
     pub fn begin(&self, plan: &RecordingPlan) -> Result<(), StoreError> {
         make_private(&self.directory(plan))?;
-        self.remember(&Active { plan: plan.clone(), deaths: 0, retries: 0 })
+        self.remember(&Active { plan: plan.clone(), deaths: 0, retries: 0, finalising: 0, reason: None })
     }
 
     fn remember(&self, active: &Active) -> Result<(), StoreError> {
@@ -159,13 +174,15 @@ impl Store {
     }
 
     /// Takes failed recordings up again, a few at a start and each a few times: what was in their way (a full disk) may
-    /// be gone. They count as unfinished from here on. One that cannot be taken up stays for a later start.
+    /// be gone. They count as unfinished from here on. One that cannot be taken up stays for a later start. Of those whose
+    /// final files were the end of processes only one, so that it cannot take the others along again.
     pub fn take_up_failed(&self) -> Vec<Active> {
         let mut taken = Vec::new();
         for path in json_in(&self.root.join("failed")) {
             // What cannot be read was named when it was put here.
             let Ok(active) = read_whole::<Active>(&path) else { continue };
-            if active.retries >= MAX_RETRIES {
+            let another_deadly = active.is_deadly() && taken.iter().any(Active::is_deadly);
+            if active.retries >= MAX_RETRIES || another_deadly {
                 continue;
             }
             if taken.len() >= RETRIED_AT_A_START {
@@ -210,17 +227,47 @@ impl Store {
         Ok(Recovered::from_segments(&segments, next, chain))
     }
 
-    /// The recording is over. The audio of a failed one stays where it is.
-    pub fn forget(&self, recording: &RecordingId, failed: bool) -> Result<(), StoreError> {
+    /// The recording is finished.
+    pub fn forget(&self, recording: &RecordingId) -> Result<(), StoreError> {
         let from = self.active_file(recording);
-        let done = if failed {
-            fs::rename(&from, self.root.join("failed").join(format!("{recording}.json")))
-        } else {
-            fs::remove_file(&from)
-        };
-        match done {
+        match fs::remove_file(&from) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StoreError::File { path: from, source }),
             _ => Ok(()),
+        }
+    }
+
+    /// The recording has failed, or still cannot be finished; its audio stays where it is. With a reason, that is kept.
+    pub fn put_aside(&self, recording: &RecordingId, reason: Option<&str>) -> Result<(), StoreError> {
+        let kept = self.update(recording, |active| active.reason = reason.map(str::to_owned).or(active.reason.take()));
+        if let Err(error) = kept {
+            // A full disk must not keep it among those that are made.
+            tracing::error!(%recording, error = %with_source(&error), "why a recording failed cannot be kept");
+        }
+        let from = self.active_file(recording);
+        match fs::rename(&from, self.root.join("failed").join(format!("{recording}.json"))) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StoreError::File { path: from, source }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Counted until [`Self::finalising_survived`] or the recording's end.
+    pub fn finalising_begins(&self, recording: &RecordingId) -> Result<(), StoreError> {
+        self.update(recording, |active| active.finalising = active.finalising.saturating_add(1))
+    }
+
+    /// The final files did not come about, but nobody died of that.
+    pub fn finalising_survived(&self, recording: &RecordingId) -> Result<(), StoreError> {
+        self.update(recording, |active| active.finalising = active.finalising.saturating_sub(1))
+    }
+
+    fn update(&self, recording: &RecordingId, change: impl FnOnce(&mut Active)) -> Result<(), StoreError> {
+        match read_whole::<Active>(&self.active_file(recording)) {
+            Ok(mut active) => {
+                change(&mut active);
+                self.remember(&active)
+            }
+            Err(StoreError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
@@ -392,5 +439,39 @@ mod tests {
         assert!(refused.to_string().contains("recorder.min_free_mib"), "{refused}");
         let refused = store.check_free(0, 101).unwrap_err();
         assert!(refused.to_string().contains("recorder.min_free_percent"), "{refused}");
+    }
+
+    fn plan(name: &str) -> RecordingPlan {
+        let text = serde_json::json!({
+            "recording": name, "tenant": "acme", "call": "call-1", "epoch": null, "caller_legs": [], "answered_ms": 0,
+            "tap": { "recording": name, "addresses": [], "fingerprint": "", "token": "t" },
+        });
+        serde_json::from_value(text).unwrap()
+    }
+
+    #[test]
+    fn deaths_in_finalising_are_counted_and_only_one_deadly_recording_is_tried_again_at_a_start() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path().to_owned()).unwrap();
+        let finalising = || store.unfinished().iter().map(|active| active.finalising).collect::<Vec<_>>();
+        for name in ["a", "b", "c"] {
+            store.begin(&plan(name)).unwrap();
+            let id = plan(name).recording;
+            let deaths = if name == "c" { 0 } else { 3 };
+            (0..deaths).for_each(|_| store.finalising_begins(&id).unwrap());
+        }
+        let id = plan("c").recording;
+        store.finalising_begins(&id).unwrap();
+        store.finalising_survived(&id).unwrap();
+        let mut counted = finalising();
+        counted.sort_unstable();
+        assert_eq!(counted, [0, 3, 3]);
+        for name in ["a", "b", "c"] {
+            store.put_aside(&plan(name).recording, Some("why")).unwrap();
+        }
+        let taken = store.take_up_failed();
+        assert_eq!(taken.iter().filter(|active| active.is_deadly()).count(), 1);
+        assert_eq!(taken.len(), 2);
+        assert!(taken.iter().all(|active| active.reason.as_deref() == Some("why") && active.retries == 1));
     }
 }

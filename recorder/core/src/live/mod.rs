@@ -2,6 +2,8 @@
 //! more), then stand in their run's file and in the sidecar. Nothing is decoded.
 mod run;
 mod segment;
+#[cfg(test)]
+mod tests;
 mod track;
 
 pub use segment::{Append, FLUSH_PERIOD, Flushed, LiveSegment, SegmentStart};

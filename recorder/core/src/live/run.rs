@@ -1,4 +1,5 @@
-//! A run: the packets of one track in one codec with a rising timestamp, in one file.
+//! A run: the packets of one track in one codec, in one file. Its timestamp rises without leaps; only where a track has
+//! used up its files does its last run go on across a leap.
 use crate::g711_file::{self, Frame};
 use crate::opus_file::OpusFile;
 use crate::timeline::Entry;
@@ -35,8 +36,7 @@ pub(super) struct Run {
     pub number: u32,
     pub file: String,
     pub codec: CodecName,
-    pub last_sequence: i64,
-    pub era: u32,
+    era: u32,
     body: Body,
     first_timestamp: u32,
     last_timestamp: u32,
@@ -64,7 +64,6 @@ impl Run {
             number,
             file,
             codec: packet.codec,
-            last_sequence: packet.sequence - 1,
             era: packet.era,
             body,
             first_timestamp: packet.timestamp,
@@ -82,7 +81,13 @@ impl Run {
         packet.codec == self.codec && packet.era == self.era && ahead > 0 && ahead <= longest
     }
 
+    /// Of the run's codec.
     pub(super) fn write(&mut self, packet: &Queued) {
+        if !self.takes(packet) {
+            // Across a leap nothing is filled: the packet stands right behind what is written, its place in time is
+            // its entry's to say.
+            self.first_timestamp = packet.timestamp.wrapping_sub(self.written_ticks);
+        }
         let offset = packet.timestamp.wrapping_sub(self.first_timestamp);
         let gap = offset.saturating_sub(self.written_ticks);
         let mut fill = 0;
@@ -109,8 +114,7 @@ impl Run {
             }
         }
         self.written_ticks = self.written_ticks.wrapping_add(packet.ticks);
-        self.last_timestamp = packet.timestamp;
-        self.last_sequence = packet.sequence;
+        (self.last_timestamp, self.era) = (packet.timestamp, packet.era);
         self.entries.push(Entry {
             media_ns: packet.media_ns,
             timestamp: packet.timestamp,

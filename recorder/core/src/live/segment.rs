@@ -197,7 +197,7 @@ impl LiveSegment {
             let all = last || self.broken || track.is_full();
             track.flush(now, all, &mut sink);
             if last {
-                track.end_run(&mut sink);
+                track.end_runs(&mut sink);
             }
         }
         self.broken = false;

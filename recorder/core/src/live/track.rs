@@ -10,6 +10,11 @@ use std::time::Duration;
 const REPAIR_PATIENCE: Duration = Duration::from_millis(250);
 /// RFC 3550 appendix A.1: a larger jump is a sender that started anew.
 const MAX_DROPOUT: i64 = 3_000;
+/// Files that a track may begin in a segment, and all tracks together: more than a day of meetings with silences needs.
+/// A sender that leaps again and again in time, or changes its codec with every packet, goes on in its last file of
+/// each codec; nothing of it is lost.
+const MAX_TRACK_RUNS: u32 = 64;
+const MAX_SEGMENT_RUNS: u32 = 2_048;
 /// What one track may hold back: a quarter of a second of packets of 2.5 ms, and some.
 const MAX_PENDING: usize = 512;
 
@@ -40,10 +45,21 @@ struct Pending {
     packet: Queued,
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Written {
+    era: u32,
+    sequence: i64,
+    codec: CodecName,
+}
+
 #[derive(Debug)]
 pub(super) struct LiveTrack {
     id: u16,
-    run: Option<Run>,
+    /// The running one; once the track may begin no more files, the last of each codec.
+    runs: Vec<Run>,
+    begun: u32,
+    /// The last packet written.
+    last: Option<Written>,
     pending: Vec<Pending>,
     /// The newest sequence number, unwrapped, and the sender's era.
     newest: Option<i64>,
@@ -68,7 +84,8 @@ pub(super) struct Sink<'a> {
 
 impl LiveTrack {
     pub(super) fn new(id: u16) -> Self {
-        Self { id, run: None, pending: Vec::new(), newest: None, era: 0, losses: Losses::default() }
+        let (runs, pending) = (Vec::new(), Vec::new());
+        Self { id, runs, begun: 0, last: None, pending, newest: None, era: 0, losses: Losses::default() }
     }
 
     /// Whether the packet waits to be written.
@@ -122,8 +139,8 @@ impl LiveTrack {
         self.pending.sort_by_key(|pending| (pending.packet.era, pending.packet.sequence));
         let mut done = 0;
         while let Some(Pending { seen, packet }) = self.pending.get(done) {
-            let hole = self.run.as_ref().is_some_and(|run| {
-                run.era == packet.era && run.codec == packet.codec && packet.sequence > run.last_sequence + 1
+            let hole = self.last.is_some_and(|last| {
+                last.era == packet.era && last.codec == packet.codec && packet.sequence > last.sequence + 1
             });
             if hole && !all && now.saturating_sub(*seen) < REPAIR_PATIENCE {
                 break;
@@ -133,17 +150,17 @@ impl LiveTrack {
             done += 1;
         }
         self.pending.drain(..done);
-        if let Some(run) = &mut self.run {
+        for run in &mut self.runs {
             run.settle();
             put_run(run, sink);
         }
     }
 
     fn write(&mut self, packet: &Queued, sink: &mut Sink<'_>) {
-        if let Some(run) = &self.run
-            && run.era == packet.era
+        if let Some(last) = self.last
+            && last.era == packet.era
         {
-            let step = packet.sequence - run.last_sequence;
+            let step = packet.sequence - last.sequence;
             match step {
                 0 => self.losses.duplicate += 1,
                 ..0 => self.losses.late += 1,
@@ -153,22 +170,35 @@ impl LiveTrack {
                 return;
             }
         }
-        if !self.run.as_ref().is_some_and(|run| run.takes(packet)) {
-            self.end_run(sink);
-            let number = *sink.runs;
-            *sink.runs += 1;
-            let file = run_file_name(self.id, number, packet.codec);
-            sink.records.push(Record::Run { run: number, track: self.id, codec: packet.codec });
-            self.run = Some(Run::begin(number, self.id, file, packet));
-        }
-        if let Some(run) = &mut self.run {
+        self.last = Some(Written { era: packet.era, sequence: packet.sequence, codec: packet.codec });
+        let index = self.run_for(packet, sink);
+        if let Some(run) = self.runs.get_mut(index) {
             run.write(packet);
         }
     }
 
-    /// Ends the file of the running run, if there is one.
-    pub(super) fn end_run(&mut self, sink: &mut Sink<'_>) {
-        if let Some(mut run) = self.run.take() {
+    /// Which of the runs the packet goes into; begins one if none can take it.
+    fn run_for(&mut self, packet: &Queued, sink: &mut Sink<'_>) -> usize {
+        let used_up = self.begun >= MAX_TRACK_RUNS || *sink.runs >= MAX_SEGMENT_RUNS;
+        let fits = |run: &Run| run.codec == packet.codec && (used_up || run.takes(packet));
+        if let Some(index) = self.runs.iter().position(fits) {
+            return index;
+        }
+        if !used_up {
+            self.end_runs(sink);
+        }
+        let number = *sink.runs;
+        *sink.runs += 1;
+        self.begun += 1;
+        let file = run_file_name(self.id, number, packet.codec);
+        sink.records.push(Record::Run { run: number, track: self.id, codec: packet.codec });
+        self.runs.push(Run::begin(number, self.id, file, packet));
+        self.runs.len() - 1
+    }
+
+    /// Ends the files of the running runs.
+    pub(super) fn end_runs(&mut self, sink: &mut Sink<'_>) {
+        for mut run in self.runs.drain(..) {
             run.finish();
             put_run(&mut run, sink);
         }

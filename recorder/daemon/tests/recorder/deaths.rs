@@ -280,6 +280,40 @@ async fn a_recording_whose_final_files_failed_is_finished_at_a_later_start() {
     assert_eq!(read_flac(&directory_of(data.path(), NAME).join("recording.flac")).rate, 48_000);
 }
 
+#[tokio::test]
+async fn a_recording_whose_final_files_killed_three_recorders_is_put_aside_with_the_reason() {
+    let data = tempfile::tempdir().unwrap();
+    let taps = TapForm::InProcess(InProcessTaps::default());
+    let hub = hub(&taps).await;
+    let mut rig = Rig::start(data.path(), &taps).await;
+    let mut tap = open(&hub, NAME, &rig.fingerprint);
+    rig.record(tap.offer.clone(), "caller").await.unwrap();
+    Talk::begin(&mut tap).speak(&mut tap, 3);
+    rig.fact(|fact| matches!(fact, Fact::SegmentStarted { segment: 1, .. }).then_some(())).await;
+    rig.switch.drain();
+    rig.switch.stop();
+    timeout(A_WHILE, rig.run).await.expect("it ends").unwrap().unwrap();
+    close(tap, 3 * SECOND);
+    // As three deaths leave it.
+    let entry = data.path().join("recordings/active/rec-1.json");
+    let mut active: serde_json::Value = serde_json::from_slice(&std::fs::read(&entry).unwrap()).unwrap();
+    active["finalising"] = 3.into();
+    std::fs::write(&entry, active.to_string()).unwrap();
+    let mut next = Rig::start(data.path(), &taps).await;
+    let told = next.fact(crate::rig::failed).await;
+    assert!(told.contains("died 3 times") && told.contains("the originals are kept"), "{told}");
+    end(next).await;
+    assert_eq!((names(data.path(), "active").len(), names(data.path(), "failed").len()), (0, 1));
+    let aside = std::fs::read(data.path().join("recordings/failed/rec-1.json")).unwrap();
+    let aside: serde_json::Value = serde_json::from_slice(&aside).unwrap();
+    assert_eq!(aside["reason"], told);
+    // Whatever it was may be gone: tried again, alone, at a later start.
+    let mut later = Rig::start(data.path(), &taps).await;
+    later.fact(crate::rig::finished).await;
+    end(later).await;
+    assert_eq!((names(data.path(), "active").len(), names(data.path(), "failed").len()), (0, 0));
+}
+
 /// A failed recording of three seconds: what is in the way of its final files.
 async fn leave_one_failed(data: &Path, taps: &TapForm) -> std::path::PathBuf {
     let hub = hub(taps).await;
