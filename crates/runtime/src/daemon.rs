@@ -64,12 +64,19 @@ pub struct StartError {
     pub doing: String,
     #[source]
     pub source: Box<dyn std::error::Error + Send + Sync>,
+    /// Starting again does not mend it.
+    pub is_config: bool,
 }
 
 impl StartError {
     /// `doing` completes "cannot …": `"bind [sip] listen 203.0.113.1:5060"`.
     pub fn new(doing: impl Into<String>, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { doing: doing.into(), source: source.into() }
+        Self { doing: doing.into(), source: source.into(), is_config: false }
+    }
+
+    /// The same for a mistake in the configuration that shows only here: the process ends, and is not to be started again.
+    pub fn config(doing: impl Into<String>, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self { is_config: true, ..Self::new(doing, source) }
     }
 }
 

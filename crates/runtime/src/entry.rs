@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// As sysexits.h has it: a mistake in the configuration, which starting again does not mend.
-const EX_CONFIG: u8 = 78;
+pub(crate) const EX_CONFIG: u8 = 78;
 
 #[derive(Debug, thiserror::Error)]
 pub enum AloneError {

@@ -1,6 +1,7 @@
 //! One process with one or several daemons: signals, health, restarts, drain and end.
 use crate::config::{ConfigError, ConfigFile};
 use crate::daemon::{Program, with_causes};
+use crate::entry::EX_CONFIG;
 use crate::health::{self, Health};
 use crate::lifecycle::{Lifecycle, LifecycleSwitch};
 use crate::logging::{set_log_level, start_logging};
@@ -20,6 +21,8 @@ use tokio::sync::{mpsc, watch};
 
 /// After the order to end at once, threads that hang are left behind.
 const STOP_DEADLINE: Duration = Duration::from_secs(8);
+
+const EX_FAILURE: u8 = 1;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
@@ -170,7 +173,7 @@ impl Process {
                 crate::systemd::notify("READY=1");
                 on_ready(sayings.banner());
             });
-            Ok(Conductor { switch, programs, drain_timeout, orders, ends, reloads, failed: false }.run().await)
+            Ok(Conductor { switch, programs, drain_timeout, orders, ends, reloads, failed: None }.run().await)
         });
         runtime.shutdown_timeout(Duration::from_secs(1));
         code
@@ -242,14 +245,15 @@ struct Conductor {
     orders: Orders,
     ends: mpsc::Receiver<End>,
     reloads: Reloads,
-    failed: bool,
+    /// How the process will end.
+    failed: Option<u8>,
 }
 
 impl Conductor {
     async fn run(mut self) -> ExitCode {
         self.until_drain().await;
         self.until_all_ended().await;
-        if self.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        self.failed.map_or(ExitCode::SUCCESS, ExitCode::from)
     }
 
     /// Normal life: until the first order to end, or until a daemon has failed for good.
@@ -260,7 +264,11 @@ impl Conductor {
                 _ = self.orders.interrupt.recv() => break,
                 _ = self.orders.hang_up.recv() => self.reload(),
                 end = self.ends.recv() => {
-                    self.failed = end != Some(End::Orderly);
+                    self.failed = match end {
+                        Some(End::Orderly) => None,
+                        Some(End::Misconfigured) => Some(EX_CONFIG),
+                        Some(End::Failed | End::GaveUp) | None => Some(EX_FAILURE),
+                    };
                     self.switch.stop();
                     return;
                 }
@@ -284,7 +292,7 @@ impl Conductor {
             tokio::select! {
                 end = self.ends.recv() => match end {
                     Some(End::Orderly) => {}
-                    Some(_) => self.failed = true,
+                    Some(_) => self.failed = self.failed.or(Some(EX_FAILURE)),
                     None => return,
                 },
                 _ = self.orders.terminate.recv() => self.switch.stop(),
@@ -295,7 +303,7 @@ impl Conductor {
                 }
                 () = &mut give_up => {
                     tracing::error!("a daemon did not end in time; the process ends without it");
-                    self.failed = true;
+                    self.failed = self.failed.or(Some(EX_FAILURE));
                     return;
                 }
             }

@@ -1,7 +1,7 @@
 //! One daemon on its own thread and tokio runtime: built, run, and after a failure built again with a growing pause.
 //! Five failures within a minute end the process: something is wrong that starting again does not mend. A daemon without
 //! which the others work ends nobody: it is tried again for ever, at most once a minute.
-use crate::daemon::{Daemon, Deps, with_causes};
+use crate::daemon::{Daemon, Deps, StartError, with_causes};
 use crate::identity;
 use crate::lifecycle::{Lifecycle, LifecycleSwitch};
 use crate::metrics::Metrics;
@@ -47,6 +47,20 @@ pub(crate) enum End {
     Failed,
     /// It failed too often.
     GaveUp,
+    /// Its configuration is wrong in what only it could see.
+    Misconfigured,
+}
+
+/// One line for the log.
+struct Failure {
+    reason: String,
+    is_config: bool,
+}
+
+impl From<String> for Failure {
+    fn from(reason: String) -> Self {
+        Self { reason, is_config: false }
+    }
 }
 
 /// When to start again.
@@ -86,15 +100,19 @@ pub(crate) fn supervise<D: Daemon>(slot: &Slot) -> End {
         let began = Instant::now();
         let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| run_once::<D>(slot)));
         slot.lifecycle.set_ready(false);
-        let reason = match outcome {
+        let Failure { reason, is_config } = match outcome {
             Ok(Ok(())) if slot.lifecycle.is_draining() => return End::Orderly,
-            Ok(Ok(())) => "it ended without being asked to".to_owned(),
-            Ok(Err(reason)) => reason,
-            Err(_) => "it panicked".to_owned(),
+            Ok(Ok(())) => "it ended without being asked to".to_owned().into(),
+            Ok(Err(failure)) => failure,
+            Err(_) => "it panicked".to_owned().into(),
         };
         if slot.lifecycle.is_draining() {
             tracing::error!(daemon = %D::KIND, reason, "daemon failed while ending");
             return End::Failed;
+        }
+        if is_config && !slot.optional {
+            tracing::error!(daemon = %D::KIND, reason, "wrong configuration: the process ends");
+            return End::Misconfigured;
         }
         let Some(pause) = failures.record(Instant::now(), began.elapsed()) else {
             tracing::error!(daemon = %D::KIND, reason, "daemon failed five times in a minute: the process ends");
@@ -114,8 +132,8 @@ pub(crate) fn supervise<D: Daemon>(slot: &Slot) -> End {
     }
 }
 
-/// One life. The error is one line for the log.
-fn run_once<D: Daemon>(slot: &Slot) -> Result<(), String> {
+/// One life.
+fn run_once<D: Daemon>(slot: &Slot) -> Result<(), Failure> {
     let file = slot.switch.config();
     let config = D::config(&file).map_err(|e| with_causes(&e))?;
     let data_dir = make_data_dir::<D>(slot)?;
@@ -143,10 +161,11 @@ fn run_once<D: Daemon>(slot: &Slot) -> Result<(), String> {
     outcome
 }
 
-async fn live<D: Daemon>(config: D::Config, deps: Deps, lifecycle: &Lifecycle) -> Result<(), String> {
+async fn live<D: Daemon>(config: D::Config, deps: Deps, lifecycle: &Lifecycle) -> Result<(), Failure> {
     let life = async {
-        let daemon = D::build(config, deps).await.map_err(|e| with_causes(&e))?;
-        daemon.run().await.map_err(|e| with_causes(&e))
+        let wrong = |error: StartError| Failure { reason: with_causes(&error), is_config: error.is_config };
+        let daemon = D::build(config, deps).await.map_err(wrong)?;
+        daemon.run().await.map_err(|e| Failure::from(with_causes(&e)))
     };
     let overdue = async {
         lifecycle.stop().await;
@@ -154,7 +173,7 @@ async fn live<D: Daemon>(config: D::Config, deps: Deps, lifecycle: &Lifecycle) -
     };
     tokio::select! {
         outcome = life => outcome,
-        () = overdue => Err(format!("still running {STOP_GRACE:?} after the order to end")),
+        () = overdue => Err(format!("still running {STOP_GRACE:?} after the order to end").into()),
     }
 }
 
@@ -182,6 +201,49 @@ fn wait(slot: &Slot, pause: Duration) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{ConfigError, ConfigFile};
+    use crate::daemon::RunError;
+    use offhook_contract::DaemonKind;
+
+    struct Wrong;
+
+    impl Daemon for Wrong {
+        const KIND: DaemonKind = DaemonKind::Turn;
+        type Config = ();
+
+        fn config(_: &ConfigFile) -> Result<(), ConfigError> {
+            Ok(())
+        }
+
+        async fn build((): (), _: Deps) -> Result<Self, StartError> {
+            Err(StartError::config("serve", "nobody could log in"))
+        }
+
+        async fn run(self) -> Result<(), RunError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_mistake_in_the_configuration_that_shows_at_the_start_ends_the_process_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!("[storage]\ndata_dir = \"{}\"\n", folder.path().display());
+        let switch = Arc::new(LifecycleSwitch::new(ConfigFile::parse("test.toml", &text, []).unwrap()));
+        let metrics = Metrics::new();
+        let slot = Slot {
+            lifecycle: switch.lifecycle(),
+            switch,
+            bus: Bus::in_process("test").unwrap(),
+            taps: TapForm::Network,
+            hosts: None,
+            metrics: metrics.for_daemon("turn"),
+            dev: false,
+            optional: false,
+            trouble: watch::Sender::default(),
+        };
+        assert_eq!(supervise::<Wrong>(&slot), End::Misconfigured);
+        assert!(metrics.render().contains("restarts_total{daemon=\"turn\"} 0\n"), "{}", metrics.render());
+    }
 
     #[test]
     fn the_fifth_failure_in_a_minute_is_one_too_many_and_slow_failures_go_on_for_ever() {

@@ -2,6 +2,7 @@
 //! that it hears of. It relays without the bus, too (DESIGN.md §2).
 use crate::addresses::own_addresses;
 use crate::bus::{Desk, Revoked, answer};
+use crate::carried::Carried;
 use crate::database::{Kept, Poke};
 use crate::exported::Exported;
 use crate::log;
@@ -51,6 +52,7 @@ struct State {
     shared: bool,
     database: Kept,
     own_addresses: Vec<IpAddr>,
+    carried: Carried,
     /// What there was by ACME when the certificate was read that is presented.
     fetched: Fetched,
     /// Why there is none newer: said once.
@@ -67,13 +69,13 @@ impl Daemon for TurnDaemon {
 
     async fn build(mut config: TurnConfig, deps: Deps) -> Result<Self, StartError> {
         if !config.turn.enabled {
-            return Err(StartError::new("serve TURN", "turn.enabled is false, or turn.urls names another server"));
+            return Err(StartError::config("serve TURN", "turn.enabled is false, or turn.urls names another server"));
         }
         let together = matches!(deps.taps, TapForm::InProcess(_));
         let shared = together || deps.dev;
         let secrets = secrets(&config, shared)?;
         let live = Live { secrets, media: config.media(&[], together), revoked: Vec::new() };
-        let mut plan = config.plan(&live).map_err(|e| StartError::new("use [turn]", e))?;
+        let mut plan = config.plan(&live).map_err(|e| StartError::config("use [turn]", e))?;
         plan.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let database = Kept::open(&plan).await;
         plan.admit(database.rows());
@@ -81,7 +83,8 @@ impl Daemon for TurnDaemon {
         let (server, told) =
             Server::start_among(plan, deps.hosts).await.map_err(|e| StartError::new("serve TURN", e))?;
         config.bound = server.udp_addresses().iter().chain(server.tcp_addresses()).copied().collect();
-        write_log(told, database.poke())?;
+        let carried = Carried::new(&deps.metrics, &config.turn.realm, config.turn.user_labels);
+        write_log(told, database.poke(), carried.clone())?;
         let requests = deps.bus.serve(DaemonKind::Turn, Target::Node(deps.node.clone())).await;
         let requests = requests.map_err(|e| StartError::new("listen on the bus", e))?;
         say(&server, &config, &deps.lifecycle);
@@ -113,6 +116,7 @@ impl Daemon for TurnDaemon {
                 shared,
                 database,
                 own_addresses: own_addresses(),
+                carried,
                 fetched: Fetched::new(),
                 trouble: None,
             },
@@ -196,7 +200,7 @@ fn secrets(config: &TurnConfig, shared: bool) -> Result<Vec<Secret>, StartError>
     }
     if !shared {
         let why = "nobody could log in: set turn.secrets to what call-control has, or turn.users, or turn.database_url";
-        return Err(StartError::new("serve TURN", why));
+        return Err(StartError::config("serve TURN", why));
     }
     let doing = || format!("keep TURN's secret in {}", turn.kept_secret.display());
     keep_secret(&turn.kept_secret).map_err(|e| StartError::new(doing(), e))?;
@@ -205,9 +209,12 @@ fn secrets(config: &TurnConfig, shared: bool) -> Result<Vec<Secret>, StartError>
 }
 
 /// Lines of sessions are written by a thread of their own, which ends with the server's.
-fn write_log(told: Receiver<Output>, poke: Poke) -> Result<(), StartError> {
+fn write_log(told: Receiver<Output>, poke: Poke, carried: Carried) -> Result<(), StartError> {
     let thread = std::thread::Builder::new().name("turn-log".into());
     let hear = move |output: Output| {
+        if let Output::Ended(ended) = &output {
+            carried.count(ended);
+        }
         poke.hear(&output);
         log::write(&output);
     };
@@ -306,6 +313,7 @@ impl State {
                     Ok(secrets) => self.live.secrets = secrets,
                     Err(error) => tracing::error!(%error, why = %error.source, "the old secrets stay"),
                 }
+                self.carried.reload(&config.turn.realm, config.turn.user_labels);
                 config.bound.clone_from(&self.config.bound);
                 self.config = config;
                 self.live.media = self.config.media(sfus, self.together);

@@ -6,6 +6,7 @@
 
 mod addresses;
 mod bus;
+mod carried;
 mod ciphers;
 mod cli;
 mod crowd;

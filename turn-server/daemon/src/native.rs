@@ -3,13 +3,14 @@ use crate::addresses::{outward, own_addresses as own_addresses_of_host};
 use crate::ciphers::Ciphers;
 use crate::database::DatabasePlan;
 use crate::plan::{Plan, PlanError};
-use crate::tls::{CertificateFiles, CertificatePlace, Fetched, TlsError};
+use crate::tls::{Certificate, CertificateFiles, CertificatePlace, Fetched, TlsError};
 use offhook_contract::{NodeRow, Secret};
-use offhook_runtime::config::{Net, Turn, TurnCertificate};
+use offhook_runtime::config::{Net, Turn, TurnCertificate, TurnFamily};
 use offhook_runtime::{ConfigError, ConfigFile};
-use offhook_turn_core::conf::Conf;
+use offhook_turn_core::conf::{Conf, Hidden};
 use offhook_turn_core::{
-    AddressRange, MappedAddress, MediaPeer, PeerPolicy, QuotaLimits, RelayAddress, Settings, UserSecret, Users,
+    AddressRange, DefaultFamily, MappedAddress, MediaPeer, PeerPolicy, QuotaLimits, Rate, RelayAddress, Settings,
+    UserSecret, Users,
 };
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -178,11 +179,23 @@ impl TurnConfig {
         self.certificate().map_or_else(|| Ok(Vec::new()), |files| files.place.fetched())
     }
 
+    /// What TLS would say of its certificate at the start.
+    ///
+    /// # Errors
+    /// Which file cannot be used, and why.
+    pub fn check_certificate(&self) -> Result<(), String> {
+        let files = self.certificate().filter(|_| self.turn.enabled);
+        files.map_or(Ok(()), |files| Certificate::load(files).map(drop).map_err(|error| error.to_string()))
+    }
+
     pub(crate) fn certificate(&self) -> Option<CertificateFiles> {
         let list = self.turn.ciphers.as_str();
         let ciphers = (!list.is_empty()).then(|| Ciphers::of(list));
         let (place, password) = match self.turn.certificate.clone()? {
-            TurnCertificate::Files { chain, key } => (CertificatePlace::Files { chain, key }, None),
+            TurnCertificate::Files { chain, key, password } => {
+                let password = (!password.is_empty()).then(|| Hidden(password.expose().to_owned()));
+                (CertificatePlace::Files { chain, key }, password)
+            }
             TurnCertificate::Acme { folder, domains } => (CertificatePlace::Acme { folder, domains }, None),
         };
         Some(CertificateFiles { place, password, ciphers })
@@ -214,6 +227,13 @@ impl TurnConfig {
         settings.stun = turn.protocol.stun;
         settings.turn = !turn.protocol.stun_only;
         settings.udp_relay = turn.protocol.udp_relay;
+        settings.default_family = match turn.protocol.default_family {
+            TurnFamily::Ipv4 => DefaultFamily::V4,
+            TurnFamily::Ipv6 => DefaultFamily::V6,
+            TurnFamily::Client => DefaultFamily::AsClient,
+        };
+        let per_second = turn.quotas.strangers_per_second;
+        settings.unauthenticated = Rate { per_second, burst: per_second.saturating_mul(4) };
         settings.lifetime = turn.lifetimes.allocation;
         settings.lifetime_max = turn.lifetimes.allocation_max;
         settings.permission_lifetime = turn.lifetimes.permission;

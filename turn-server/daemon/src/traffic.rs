@@ -57,24 +57,13 @@ impl Traffic {
 
 impl Sessions {
     fn count(&mut self, ended: &Ended) {
-        let user = if self.by_user { self.account(&ended.user) } else { "" };
+        let user = if self.by_user { account(&ended.user, self.separator) } else { "" };
         let is_full = self.sums.len() >= LABELS_MAX && !self.sums.contains_key(user);
         let label = if is_full || user.len() > NAME_BYTES_MAX { OTHERS } else { user };
         let sum = self.sums.entry(label.into()).or_default();
         for (sum, carried) in [(&mut sum.up, ended.up), (&mut sum.down, ended.down)] {
             sum.packets = sum.packets.saturating_add(carried.packets);
             sum.bytes = sum.bytes.saturating_add(carried.bytes);
-        }
-    }
-
-    /// REST credentials begin or end with a time, which would make a label for each session.
-    fn account<'a>(&self, user: &'a str) -> &'a str {
-        let is_time = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        match user.split_once(self.separator) {
-            Some((time, name)) if is_time(time) => name,
-            Some((name, time)) if is_time(time) => name,
-            None if is_time(user) => "",
-            _ => user,
         }
     }
 
@@ -102,6 +91,17 @@ impl Sessions {
                 let _ = writeln!(page, "}} {}", number(sums));
             }
         }
+    }
+}
+
+/// REST credentials begin or end with a time, which would make a label for each session.
+pub(crate) fn account(user: &str, separator: char) -> &str {
+    let is_time = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match user.split_once(separator) {
+        Some((time, name)) if is_time(time) => name,
+        Some((name, time)) if is_time(time) => name,
+        None if is_time(user) => "",
+        _ => user,
     }
 }
 

@@ -14,7 +14,7 @@ mod turn_urls;
 pub use dial::Dial;
 pub use error::ConfigError;
 pub use shared::{BusConfig, Net, PublicAddress, Runtime, Storage, Tls, one_or_many};
-pub use turn::{Turn, TurnCertificate, TurnLifetimes, TurnMediaPeer, TurnProtocol, TurnQuotas, TurnUser};
+pub use turn::{Turn, TurnCertificate, TurnFamily, TurnLifetimes, TurnMediaPeer, TurnProtocol, TurnQuotas, TurnUser};
 pub use turn_urls::{is_loopback_host, leads_to_loopback};
 
 use serde::de::DeserializeOwned;

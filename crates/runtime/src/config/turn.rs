@@ -45,6 +45,8 @@ pub struct Turn {
     pub denied_peers: Vec<String>,
     pub quotas: TurnQuotas,
     pub lifetimes: TurnLifetimes,
+    /// Traffic of each user among the metrics, and not only of all.
+    pub user_labels: bool,
     pub threads: usize,
     /// Of this section or of `[tls]`.
     pub certificate: Option<TurnCertificate>,
@@ -72,12 +74,11 @@ pub enum TurnCertificate {
     Files {
         chain: PathBuf,
         key: PathBuf,
+        /// Of the key, if it is encrypted; may be empty.
+        password: Secret,
     },
     /// call-control fetches it for these names and keeps it in this folder, sooner or later.
-    Acme {
-        folder: PathBuf,
-        domains: Vec<String>,
-    },
+    Acme { folder: PathBuf, domains: Vec<String> },
 }
 
 /// What is spoken, and with whom.
@@ -93,10 +94,23 @@ pub struct TurnProtocol {
     pub stun_only: bool,
     /// Relay over UDP, which is all that is relayed.
     pub udp_relay: bool,
+    pub default_family: TurnFamily,
     /// FINGERPRINT in every answer, also to messages without one.
     pub fingerprint: bool,
     /// SOFTWARE in answers to those who logged in.
     pub software: bool,
+}
+
+/// What an Allocate without REQUESTED-ADDRESS-FAMILY gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TurnFamily {
+    /// RFC 8656 §7.2.
+    #[default]
+    Ipv4,
+    Ipv6,
+    /// What its client came by.
+    Client,
 }
 
 /// A media port of an SFU that is not seen on the bus, or that is reached by another address than it announces.
@@ -139,6 +153,8 @@ pub struct TurnQuotas {
     pub bytes_per_second: u64,
     /// Of all together, in each direction.
     pub capacity_bytes_per_second: u64,
+    /// Answers to each /32 or /64 that has not logged in; four times as many at once.
+    pub strangers_per_second: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,6 +181,7 @@ struct RawTurn {
     stun: bool,
     stun_only: bool,
     udp_relay: bool,
+    default_family: TurnFamily,
     fingerprint: bool,
     software: bool,
     #[serde(deserialize_with = "one_or_many")]
@@ -189,6 +206,8 @@ struct RawTurn {
     allocations: u32,
     bytes_per_second: u64,
     capacity_bytes_per_second: u64,
+    strangers_per_second: u64,
+    user_labels: bool,
     lifetime_s: u64,
     lifetime_max_s: u64,
     permission_lifetime_s: u64,
@@ -197,6 +216,7 @@ struct RawTurn {
     threads: Option<usize>,
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
+    key_password: Secret,
     ciphers: String,
 }
 
@@ -213,6 +233,7 @@ impl Default for RawTurn {
             stun: true,
             stun_only: false,
             udp_relay: true,
+            default_family: TurnFamily::Ipv4,
             fingerprint: false,
             software: true,
             relay_addresses: Vec::new(),
@@ -231,6 +252,8 @@ impl Default for RawTurn {
             allocations: 10_000,
             bytes_per_second: 0,
             capacity_bytes_per_second: 0,
+            strangers_per_second: 100,
+            user_labels: false,
             // RFC 8656 §3.2, §7.2, §9, §12.
             lifetime_s: 600,
             lifetime_max_s: 3_600,
@@ -240,6 +263,7 @@ impl Default for RawTurn {
             threads: None,
             certificate: None,
             key: None,
+            key_password: Secret::default(),
             ciphers: String::new(),
         }
     }
@@ -301,7 +325,9 @@ impl ConfigFile {
                 allocations: raw.allocations,
                 bytes_per_second: raw.bytes_per_second,
                 capacity_bytes_per_second: raw.capacity_bytes_per_second,
+                strangers_per_second: raw.strangers_per_second,
             },
+            user_labels: raw.user_labels,
             lifetimes: TurnLifetimes {
                 allocation: Duration::from_secs(raw.lifetime_s),
                 allocation_max: Duration::from_secs(raw.lifetime_max_s),
@@ -336,7 +362,10 @@ impl ConfigFile {
     }
 
     fn turn_certificate(&self, raw: &RawTurn) -> Result<Option<TurnCertificate>, ConfigError> {
-        let files = |chain: PathBuf, key: PathBuf| TurnCertificate::Files { chain, key };
+        let password = || raw.key_password.clone();
+        let files = |chain: PathBuf, key: PathBuf| TurnCertificate::Files { chain, key, password: password() };
+        let own = "the password of turn.key: call-control opens the key of [tls] without any";
+        self.within_turn("key_password", own, raw.key_password.is_empty() || raw.key.is_some())?;
         let found = match (&raw.certificate, &raw.key) {
             (Some(chain), Some(key)) => Some(files(chain.clone(), key.clone())),
             (None, None) => {
@@ -427,8 +456,8 @@ impl ConfigFile {
 
 impl RawTurn {
     const fn protocol(&self) -> TurnProtocol {
-        let Self { udp, tcp, tls, stun, stun_only, udp_relay, fingerprint, software, .. } = *self;
-        TurnProtocol { udp, tcp, tls, stun, stun_only, udp_relay, fingerprint, software }
+        let Self { udp, tcp, tls, stun, stun_only, udp_relay, default_family, fingerprint, software, .. } = *self;
+        TurnProtocol { udp, tcp, tls, stun, stun_only, udp_relay, default_family, fingerprint, software }
     }
 }
 
@@ -469,6 +498,7 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 mod tests {
     use super::*;
     use crate::config::Net;
+    use std::collections::BTreeSet;
 
     fn file(text: &str) -> ConfigFile {
         ConfigFile::parse("offhook.toml", text, []).unwrap()
@@ -552,12 +582,30 @@ mod tests {
             ("lifetime_s = 5", "turn.lifetime_s = 5: 60 to 3600"),
             ("threads = 0", "turn.threads"),
             ("certificate = \"a\"", "turn.certificate"),
+            ("key_password = \"sesame\"", "turn.key_password = \"***\": the password of turn.key"),
+            ("default_family = \"inet\"", "turn.default_family"),
             ("listen = [\"nowhere\"]", "turn.listen"),
             ("static_auth_secret = \"a\"", "static_auth_secret"),
         ] {
             let error = file(&format!("[turn]\n{line}\n")).turn().unwrap_err().to_string();
             assert!(error.contains(path), "{error}");
         }
+    }
+
+    /// The refusal of a key that is none lists those that are.
+    #[test]
+    fn the_sample_shows_every_key() {
+        let refusal = file("[turn]\nnone = 1\n").turn().unwrap_err().to_string();
+        let (_, list) = refusal.split_once("expected one of").unwrap();
+        let known: BTreeSet<&str> = list.split('`').skip(1).step_by(2).filter(|key| *key != "secret").collect();
+        let sample = include_str!("../../../../configs/turn.toml");
+        let (_, section) = sample.split_once("\n[turn]\n").unwrap();
+        let (section, _) = section.split_once("\n[").unwrap();
+        let key = |line: &'static str| Some(line.strip_prefix('#').unwrap_or(line).split_once(" = ")?.0);
+        let is_key = |key: &&str| key.bytes().all(|letter| letter.is_ascii_lowercase() || letter == b'_');
+        let shown: BTreeSet<&str> = section.lines().filter_map(key).filter(is_key).collect();
+        assert!(known.len() > 40, "{refusal}");
+        assert_eq!(shown, known);
     }
 
     #[test]

@@ -109,3 +109,16 @@ async fn other_files_and_ciphers_serve_who_comes_after_the_reload() {
     until("the new ones serve", || shown() == expected).await;
     alice.refresh(600).unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_encrypted_key_is_opened_with_its_password() {
+    let files = tempfile::tempdir().unwrap();
+    let (pair, locked) = (files.path().join("pair.pem"), files.path().join("locked.pem"));
+    let shown = fetch(&pair, "phone.example.org");
+    let mut command = std::process::Command::new("openssl");
+    command.args(["ec", "-aes128", "-passout", "pass:open sesame", "-in"]).arg(&pair).arg("-out").arg(&locked);
+    assert!(command.output().expect("openssl is not installed").status.success());
+    let keys = format!("certificate = \"{}\"\nkey = \"{}\"\n", pair.display(), locked.display());
+    let stage = Stage::with(&format!("{keys}key_password = \"open sesame\"\n")).await;
+    assert_eq!(handshake(stage.stream.unwrap(), &[]).map(|now| now.0), Some(shown));
+}

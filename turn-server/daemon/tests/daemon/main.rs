@@ -303,7 +303,10 @@ async fn alone_without_a_secret_it_does_not_start_and_says_what_to_set() {
         let switch = LifecycleSwitch::new(file);
         TurnDaemon::build(config, deps(&bus, &switch, &Metrics::new(), &folder, false)).await.err()
     };
-    let words = |error: StartError| format!("{error}: {}", error.source);
+    let words = |error: StartError| {
+        assert!(error.is_config, "starting again does not mend it");
+        format!("{error}: {}", error.source)
+    };
     assert!(words(start("").await.unwrap()).contains("turn.secrets"));
     assert!(words(start("enabled = false\n").await.unwrap()).contains("turn.enabled"));
     assert!(start("users = [{ name = \"a\", password = \"b\" }]\n").await.is_none());
@@ -387,6 +390,31 @@ async fn users_with_a_key_and_those_of_the_database_log_in_and_come_without_a_re
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_sessions_carried_is_counted_when_they_end_for_each_user_if_that_is_wanted() {
+    let stage = Stage::with("").await;
+    let media = sfu();
+    let (_row, _presence) = stage.announce_sfu(media);
+    let session = async || {
+        let mut bob = stage.allocated("bob");
+        until("the media port stays closed", || bob.bind(CHANNEL, media).is_ok()).await;
+        assert_eq!(echo(&bob), b"HELLO");
+        bob.refresh(0).unwrap();
+    };
+    let shows = async |line: &str| until(line, || stage.metrics.render().contains(&format!("\n{line}\n"))).await;
+    session().await;
+    shows("turn_traffic_rcvp{daemon=\"turn\",realm=\"offhook\"} 1").await;
+    stage.switch.reload(file("user_labels = true\n", &stage.folder));
+    until("the label", || {
+        let mut bob = stage.allocated("bob");
+        bob.refresh(0).unwrap();
+        stage.metrics.render().contains("realm=\"offhook\",user=\"bob\"")
+    })
+    .await;
+    session().await;
+    shows("turn_traffic_peer_sentb{daemon=\"turn\",realm=\"offhook\",user=\"bob\"} 5").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_switch_takes_away_what_it_names() {
     const USER: &str = "users = [{ name = \"a\", password = \"b\" }]\n";
     let start = async |line: &str| Stage::with(&format!("{USER}{line}\n")).await;
@@ -406,7 +434,20 @@ async fn each_switch_takes_away_what_it_names() {
     assert!(udp(&start("fingerprint = true").await).allocate().has(AttributeType::FINGERPRINT));
     assert!(!udp(&start("software = false").await).allocate().has(AttributeType::SOFTWARE));
 
+    let v6 = "relay_addresses = [\"127.0.0.1\", \"::1\"]\n";
+    for (family, is_v6) in [("ipv4", false), ("ipv6", true), ("client", false)] {
+        let stage = start(&format!("{v6}default_family = \"{family}\"")).await;
+        assert_eq!(udp(&stage).allocate().relayed().is_ipv6(), is_v6, "{family}");
+    }
     let moment = Duration::from_millis(300);
+    let stage = start("strangers_per_second = 1").await;
+    let challenges = (0..8).filter(|_| {
+        let mut client = udp(&stage);
+        client.wait_at_most(moment);
+        client.challenge().is_some()
+    });
+    assert!((4..8).contains(&challenges.count()), "of four at once and one a second, on each thread");
+
     let stage = start("stun_only = true").await;
     assert!(udp(&stage).binding().is_some());
     let mut client = udp(&stage);
