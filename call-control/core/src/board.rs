@@ -131,6 +131,12 @@ impl Switchboard {
                     self.desk.touched.insert(id);
                 }
             }
+            TimerKey::RecorderDue(id) => {
+                if let Some(call) = self.calls.get_mut(&id) {
+                    recording::recorder_due(call, &mut self.desk, now);
+                    self.desk.touched.insert(id);
+                }
+            }
             TimerKey::Retry(request) => self.desk.retry_now(request),
             TimerKey::Sweep => {
                 self.sweep(now);

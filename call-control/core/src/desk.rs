@@ -220,6 +220,7 @@ impl Desk {
         self.timers.clear(&TimerKey::Ring(call.id.clone()));
         self.timers.clear(&TimerKey::MaxDuration(call.id.clone()));
         self.timers.clear(&TimerKey::RecordingDue(call.id.clone()));
+        self.timers.clear(&TimerKey::RecorderDue(call.id.clone()));
         for leg in &call.legs {
             self.timers.clear(&TimerKey::PageGone(call.id.clone(), leg.id.clone()));
             self.timers.clear(&TimerKey::MediaDue(call.id.clone(), leg.id.clone()));

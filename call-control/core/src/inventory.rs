@@ -8,6 +8,7 @@ use crate::input::NodeReply;
 use crate::leg::{Leg, Party, PeerMedia, TelephoneMedia};
 use crate::media::{link_seen, peer_connected, room_lost};
 use crate::output::NodeRequest;
+use crate::recording::recorder_seen;
 use crate::timers::TimerKey;
 use offhook_contract::gateway::{HangUpTelephone, TelephoneLegRow};
 use offhook_contract::recorder::{RecordingRow, RecordingState, StopRecording};
@@ -35,7 +36,7 @@ impl Switchboard {
         match reply {
             Some(NodeReply::Sfu(inventory)) => self.rooms_seen(now, node, asked, anew, &inventory.rooms),
             Some(NodeReply::Gateway(inventory)) => self.telephones_seen(now, node, asked, anew, &inventory.legs),
-            Some(NodeReply::Recorder(inventory)) => self.recordings_seen(node, &inventory.recordings),
+            Some(NodeReply::Recorder(inventory)) => self.recordings_seen(now, node, asked, &inventory.recordings),
             _ => {}
         }
     }
@@ -105,7 +106,13 @@ impl Switchboard {
         }
     }
 
-    fn recordings_seen(&mut self, node: &NodeId, rows: &[RecordingRow]) {
+    fn recordings_seen(&mut self, now: Now, node: &NodeId, asked: Duration, rows: &[RecordingRow]) {
+        let found: BTreeSet<_> = rows.iter().map(|row| row.recording.clone()).collect();
+        for call in self.calls.values_mut().filter(|c| c.is_live()) {
+            if recorder_seen(call, &mut self.desk, now, asked, node, &found) {
+                self.desk.touched.insert(call.id.clone());
+            }
+        }
         let mut seen = BTreeSet::new();
         let running = |r: &&RecordingRow| matches!(r.state, RecordingState::Connecting | RecordingState::Recording);
         for row in rows.iter().filter(running) {

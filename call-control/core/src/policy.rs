@@ -47,6 +47,8 @@ pub struct Policy {
     pub media_timeout: Duration,
     /// How long a recording waits for parties whose media is not up yet.
     pub recording_wait: Duration,
+    /// How long a recorder may be away that was asked to begin: longer than it dials a Tap.
+    pub recorder_grace: Duration,
     /// Between two looks at what the nodes carry.
     pub sweep_period: Duration,
     pub retry_after: Duration,
@@ -66,6 +68,7 @@ impl Default for Policy {
             page_grace: Duration::from_secs(30),
             media_timeout: Duration::from_secs(20),
             recording_wait: Duration::from_secs(10),
+            recorder_grace: Duration::from_secs(30),
             sweep_period: Duration::from_secs(15),
             retry_after: Duration::from_secs(3),
             max_calls: 300,

@@ -138,12 +138,10 @@ fn step_done(
         Step::StartRecording { recording } => {
             recording::recorder_asked(call, desk, now, &recording, done(result).map_err(words));
         }
-        Step::CloseRoom
-        | Step::HangUp { .. }
-        | Step::CloseTap { .. }
-        | Step::StopRecording { .. }
-        | Step::EndOrphan
-        | Step::Inventory { .. } => {}
+        Step::StopRecording { recording } => {
+            recording::recorder_stopped(call, desk, now, &recording, &done(result));
+        }
+        Step::CloseRoom | Step::HangUp { .. } | Step::CloseTap { .. } | Step::EndOrphan | Step::Inventory { .. } => {}
     }
 }
 

@@ -6,7 +6,7 @@ use crate::ending::{End, end_call};
 use crate::ids::Now;
 use crate::input::User;
 use crate::leg::{Browser, Leg, LegState, Owner, Party, PeerMedia, Telephone, TelephoneMedia, destination_from};
-use crate::recording::{Phase, Recording};
+use crate::recording::{self, Phase, Recording};
 use crate::rows::{CallRow, LegRow, StoredCall};
 use crate::timers::TimerKey;
 use crate::view::{CallWord, LegWord, PartyKind, RecordingTrouble, RecordingWord};
@@ -21,13 +21,13 @@ impl Switchboard {
         }
         for stored in calls {
             let mut call = call_from(&stored, now);
-            let told = told(&stored);
+            let recorder = stored.recording.as_ref().and_then(|(_, _, recorder)| recorder.clone());
+            recording::restored(&mut call, &mut self.desk, now, recorder);
             if is_whole(&call) {
                 self.watch(now, &call);
             } else {
                 end_call(&mut call, &mut self.desk, now, &End::system(HangupCause::NodeLost));
             }
-            call.told = told;
             self.take(call);
         }
         self.settle(now);
@@ -83,7 +83,7 @@ fn call_from(stored: &StoredCall, now: Now) -> Call {
         started: row.started,
         afterwards: None,
         in_flight: 0,
-        told: Told::default(),
+        told: told(stored),
     }
 }
 
@@ -107,9 +107,11 @@ fn recording_from(stored: &StoredCall) -> Option<Recording> {
         (RecordingWord::Starting, Some(recorder)) => Phase::Starting { recorder },
         (RecordingWord::Stopping, _) => Phase::Stopping,
         (RecordingWord::Stopped, _) => Phase::Stopped,
-        _ => Phase::Failed { reason: RecordingTrouble::Restarted.into() },
+        // Nobody was asked: there is nothing to go on with.
+        (RecordingWord::Starting | RecordingWord::Recording, None) => Phase::Waiting,
+        (RecordingWord::Failed, _) => Phase::Failed { reason: RecordingTrouble::Restarted.into() },
     };
-    Some(Recording { id, phase, started: stored.call.answered })
+    Some(Recording::new(id, phase, stored.call.answered))
 }
 
 fn leg_from(row: &LegRow, call: &CallRow) -> Leg {

@@ -3,6 +3,7 @@
 use crate::call::Call;
 use crate::desk::{Desk, Step};
 use crate::ids::Now;
+use crate::input::RequestFailure;
 use crate::leg::Leg;
 use crate::output::NodeRequest;
 use crate::rows::{RecordingOutcome, Write};
@@ -11,13 +12,18 @@ use crate::view::{Reason, RecordingTrouble, RecordingView, RecordingWord};
 use offhook_contract::fact::TapCloseReason;
 use offhook_contract::recorder::{StartRecording, StopRecording};
 use offhook_contract::sfu::{CloseTap, OpenTap, TapOffer};
-use offhook_contract::{DaemonKind, NodeId, RecordingId, UnixMs};
+use offhook_contract::{DaemonKind, ErrorCode, NodeId, RecordingId, UnixMs};
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 #[derive(Debug)]
 pub(crate) struct Recording {
     pub id: RecordingId,
     pub phase: Phase,
     pub started: Option<UnixMs>,
+    /// Since when its recorder should have it, and how many looks at that recorder found nothing.
+    pub since: Duration,
+    pub missed: u8,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +48,9 @@ pub(crate) enum Phase {
 }
 
 impl Recording {
+    pub const fn new(id: RecordingId, phase: Phase, started: Option<UnixMs>) -> Self {
+        Self { id, phase, started, since: Duration::ZERO, missed: 0 }
+    }
     pub const fn is_running(&self) -> bool {
         !matches!(self.phase, Phase::Stopped | Phase::Failed { .. })
     }
@@ -95,7 +104,7 @@ pub(crate) fn begin(call: &mut Call, desk: &mut Desk, now: Now) {
         return;
     }
     let id = desk.ids.recording(now.wall);
-    call.recording = Some(Recording { id: id.clone(), phase: Phase::Waiting, started: None });
+    call.recording = Some(Recording::new(id.clone(), Phase::Waiting, None));
     desk.story(call, now.wall, "recording_asked", None, serde_json::json!({ "recording": id }));
     write(call, desk, now, &id, RecordingOutcome::Asked { recorder: None });
     desk.timers.set(TimerKey::RecordingDue(call.id.clone()), now.at + desk.policy.recording_wait);
@@ -153,6 +162,7 @@ pub(crate) fn tap_opened(
                 NodeRequest::StartRecording(StartRecording { recording: id.clone(), tap, caller_legs, answered_ms });
             desk.request(call, recorder.clone(), body, Step::StartRecording { recording: id.clone() });
             enter(call, desk, now, Phase::Starting { recorder });
+            await_recorder(call, desk, now);
         }
         (Ok(_), None) => {
             close_tap(call, desk, id);
@@ -172,6 +182,87 @@ pub(crate) fn recorder_asked(call: &mut Call, desk: &mut Desk, now: Now, id: &Re
     close_tap(call, desk, id);
     if running {
         fail(call, desk, now, reason);
+    }
+}
+
+fn await_recorder(call: &mut Call, desk: &mut Desk, now: Now) {
+    if let Some(recording) = call.recording.as_mut() {
+        (recording.since, recording.missed) = (now.at, 0);
+    }
+    desk.timers.set(TimerKey::RecorderDue(call.id.clone()), now.at + desk.policy.recorder_grace);
+}
+
+/// A recorder that is there says by itself how it went, and by its inventory whether it has the recording at all; one
+/// that is gone says nothing. While the bus is away nobody is taken for gone.
+pub(crate) fn recorder_due(call: &mut Call, desk: &mut Desk, now: Now) {
+    let Some(Phase::Starting { recorder }) = call.recording.as_ref().map(|r| r.phase.clone()) else { return };
+    if desk.nodes.get(&recorder).is_some() {
+        desk.timers.set(TimerKey::RecorderDue(call.id.clone()), now.at + desk.policy.recorder_grace);
+    } else {
+        never_began(call, desk, now, recorder);
+    }
+}
+
+/// A look at `recorder`, asked for at `asked`, found these. Twice nothing: it was never asked, or lost everything.
+pub(crate) fn recorder_seen(
+    call: &mut Call,
+    desk: &mut Desk,
+    now: Now,
+    asked: Duration,
+    recorder: &NodeId,
+    found: &BTreeSet<RecordingId>,
+) -> bool {
+    let Some(recording) = call.recording.as_mut() else { return false };
+    let here = matches!(&recording.phase, Phase::Starting { recorder: at } if at == recorder);
+    if !here || recording.since >= asked {
+        return false;
+    }
+    if found.contains(&recording.id) {
+        recording.missed = 0;
+        return false;
+    }
+    recording.missed = recording.missed.saturating_add(1);
+    if recording.missed < 2 {
+        return false;
+    }
+    never_began(call, desk, now, recorder.clone());
+    true
+}
+
+fn never_began(call: &mut Call, desk: &mut Desk, now: Now, recorder: NodeId) {
+    let Some(id) = call.recording.as_ref().map(|r| r.id.clone()) else { return };
+    close_tap(call, desk, &id);
+    stop_recorder(call, desk, recorder, &id);
+    fail(call, desk, now, RecordingTrouble::RecorderGone);
+}
+
+/// Our former life died over it. `recorder` was asked, or was about to be.
+pub(crate) fn restored(call: &mut Call, desk: &mut Desk, now: Now, recorder: Option<NodeId>) {
+    let Some((id, phase)) = call.recording.as_ref().map(|r| (r.id.clone(), r.phase.clone())) else { return };
+    match (phase, recorder) {
+        (Phase::Waiting | Phase::OpeningTap { .. }, _) => fail(call, desk, now, RecordingTrouble::Restarted),
+        (Phase::Starting { .. }, _) => await_recorder(call, desk, now),
+        // Whether it was told is not known; told twice it stops once.
+        (Phase::Stopping, Some(recorder)) => {
+            close_tap(call, desk, &id);
+            stop_recorder(call, desk, recorder, &id);
+        }
+        (Phase::Stopping, None) => fail(call, desk, now, RecordingTrouble::StoppedEarly),
+        (Phase::Recording { .. } | Phase::Stopped | Phase::Failed { .. }, _) => {}
+    }
+}
+
+/// The recorder's answer to our stop. One that does not know the recording will never say how it ended.
+pub(crate) fn recorder_stopped(
+    call: &mut Call,
+    desk: &mut Desk,
+    now: Now,
+    id: &RecordingId,
+    result: &Result<(), RequestFailure>,
+) {
+    let unknown = matches!(result, Err(RequestFailure::Refused(error)) if error.code == ErrorCode::NotFound);
+    if unknown && phase_of(call, id) == Some(&Phase::Stopping) {
+        fail(call, desk, now, "the recorder has nothing of it");
     }
 }
 

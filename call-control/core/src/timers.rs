@@ -16,6 +16,8 @@ pub(crate) enum TimerKey {
     MaxDuration(CallId),
     /// Parties whose media is not up yet hold the recording back no longer.
     RecordingDue(CallId),
+    /// A recorder that was asked has not said that it has audio.
+    RecorderDue(CallId),
     /// The next attempt of a request that could not be delivered.
     Retry(RequestId),
     /// Compare what the nodes carry with what we own.

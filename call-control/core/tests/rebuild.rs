@@ -298,3 +298,109 @@ fn a_link_that_was_connected_while_we_died_is_taken_as_it_is() {
     s.hang_up("alice-2", &call);
     s.expect_nothing_left();
 }
+
+fn recording_of(s: &Stage) -> (RecordingId, RecordingWord, Option<String>) {
+    let (id, (word, reason, ..)) = s.db.recordings.iter().next().expect("one was asked for");
+    (id.clone(), *word, reason.clone())
+}
+
+#[test]
+fn a_recording_that_nobody_was_asked_for_yet_is_written_as_failed_after_our_death() {
+    let mut s = Stage::new();
+    s.page("alice");
+    s.page("bob");
+    let call = s.dial_recorded("alice", "102", RecordingMode::OnAnswer);
+    s.join("alice", &call);
+    s.answer("bob", &call);
+    s.kill_and_restart();
+    let (_, word, reason) = recording_of(&s);
+    assert_eq!((word, reason.is_some()), (RecordingWord::Failed, true));
+    assert_eq!(s.db.events.values().filter(|e| e.kind == "recording_failed").count(), 1);
+    let seen = come_back(&mut s, "alice-2", "alice");
+    assert!(seen[0].can_record, "and the button begins another");
+    s.hang_up("alice-2", &call);
+    s.expect_nothing_left();
+}
+
+#[test]
+fn a_recording_that_its_recorder_was_never_asked_for_fails_after_two_looks() {
+    let mut s = Stage::new();
+    s.hold("open_tap");
+    let call = s.talking(RecordingMode::OnAnswer);
+    s.kill_and_restart();
+    come_back(&mut s, "alice-2", "alice");
+    come_back(&mut s, "bob-2", "bob");
+    assert_eq!(recording_of(&s).1, RecordingWord::Starting);
+    s.advance(secs(31));
+    let (_, word, reason) = recording_of(&s);
+    assert_eq!((word, reason.is_some(), s.cause(&call)), (RecordingWord::Failed, true, None));
+    assert_eq!(s.view("alice-2").recording.unwrap().state, RecordingWord::Failed);
+    s.hang_up("alice-2", &call);
+    s.expect_nothing_left();
+}
+
+#[test]
+fn a_recording_that_its_recorder_has_is_waited_for_as_long_as_the_call_lasts() {
+    let mut s = Stage::new();
+    let call = s.talking(RecordingMode::OnAnswer);
+    s.kill_and_restart();
+    come_back(&mut s, "alice-2", "alice");
+    come_back(&mut s, "bob-2", "bob");
+    s.advance(secs(300));
+    let (id, word, _) = recording_of(&s);
+    assert_eq!(word, RecordingWord::Starting, "its facts may be late");
+    s.fact(&call, Fact::SegmentStarted { recording: id, segment: 1 });
+    assert_eq!(recording_of(&s).1, RecordingWord::Recording);
+    s.hang_up("alice-2", &call);
+    assert_eq!(recording_of(&s).1, RecordingWord::Stopping);
+    s.expect_nothing_left();
+}
+
+#[test]
+fn a_recording_whose_recorder_is_gone_before_it_began_fails() {
+    for (restarted, pages) in [(false, ["alice", "bob"]), (true, ["alice-2", "bob-2"])] {
+        let mut s = Stage::new();
+        let call = s.talking(RecordingMode::OnAnswer);
+        if restarted {
+            s.kill_and_restart();
+            come_back(&mut s, "alice-2", "alice");
+            come_back(&mut s, "bob-2", "bob");
+        }
+        s.nodes_are(&[DaemonKind::Sfu, DaemonKind::Sip]);
+        s.advance(secs(31));
+        assert_eq!(recording_of(&s).1, RecordingWord::Failed);
+        for page in pages {
+            assert_eq!(s.view(page).recording.unwrap().state, RecordingWord::Failed);
+        }
+        s.hang_up(pages[0], &call);
+        s.expect_nothing_left();
+    }
+}
+
+#[test]
+fn a_recorder_that_knows_nothing_of_what_it_shall_stop_ends_it_as_failed() {
+    // At once; and where our death came between its word and ours.
+    for restarted in [false, true] {
+        let mut s = Stage::new();
+        let call = s.talking(RecordingMode::OnAnswer);
+        s.recordings.clear();
+        if restarted {
+            s.hold("stop_recording");
+            s.ok("alice", Command::Record { call: call.clone(), on: false });
+            assert_eq!(recording_of(&s).1, RecordingWord::Stopping);
+            s.refuse("stop_recording", ErrorCode::NotFound, "no such recording");
+            s.forget_held("stop_recording");
+            s.kill_and_restart();
+        } else {
+            s.refuse("stop_recording", ErrorCode::NotFound, "no such recording");
+            s.hang_up("alice", &call);
+        }
+        let (_, word, reason) = recording_of(&s);
+        assert_eq!((word, reason.is_some()), (RecordingWord::Failed, true), "{restarted}");
+        if restarted {
+            come_back(&mut s, "alice-2", "alice");
+            s.hang_up("alice-2", &call);
+        }
+        s.expect_nothing_left();
+    }
+}

@@ -213,6 +213,12 @@ impl Stage {
         }
     }
 
+    /// What was held back is answered no more; what comes from now on is answered at once.
+    pub fn forget_held(&mut self, request: &'static str) {
+        self.hold.remove(request);
+        self.waiting.retain(|(_, _, body)| name(body) != request);
+    }
+
     pub fn refuse(&mut self, request: &'static str, code: ErrorCode, message: &str) {
         self.refuse.insert(request, RequestFailure::Refused(RequestError::new(code, message)));
     }
@@ -292,6 +298,22 @@ impl Stage {
                 legs: self.telephones.values().cloned().collect(),
                 trunks: Vec::new(),
             }),
+            NodeRequest::StartRecording(start) => {
+                let row = RecordingRow {
+                    recording: start.recording.clone(),
+                    call: call.unwrap(),
+                    tenant: tenant.unwrap(),
+                    epoch: None,
+                    state: RecordingState::Recording,
+                    segment: 1,
+                };
+                self.recordings.insert(start.recording, row);
+                NodeReply::Done
+            }
+            NodeRequest::StopRecording(stop) => {
+                self.recordings.remove(&stop.recording);
+                NodeReply::Done
+            }
             NodeRequest::RecorderInventory(_) => {
                 NodeReply::Recorder(RecorderInventory { recordings: self.recordings.values().cloned().collect() })
             }
