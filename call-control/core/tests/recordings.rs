@@ -201,6 +201,28 @@ fn what_was_played_and_confirmed_is_written_once_also_after_the_call() {
 }
 
 #[test]
+fn begun_on_hold_only_who_confirmed_the_notice_stands_as_having_received_it() {
+    let mut s = Stage::new();
+    let call = s.talking(RecordingMode::OnDemand);
+    s.ok("alice", Command::Hold { call: call.clone(), held: true });
+    s.ok("alice", Command::Record { call: call.clone(), on: true });
+    let (id, played_ms) = (recording(&s), s.now().wall);
+    s.fact(&call, Fact::SegmentStarted { recording: id.clone(), segment: 1 });
+    s.fact(&call, Fact::ConsentPlayed { recording: id.clone(), segment: 1, kind: ConsentKind::Notice, played_ms });
+    assert!(s.db.consent.iter().all(|c| c.status == ConsentStatus::Played && c.leg.is_none()), "{:?}", s.db.consent);
+    let (alice, bob) = (s.leg_of("alice", &call), s.leg_of("bob", &call));
+    let (leg, kind) = (alice.clone(), ConsentKind::Notice);
+    s.fact(&call, Fact::AnnouncementReceived { recording: id.clone(), leg, kind, played_ms });
+    s.fact(&call, Fact::AnnouncementUnconfirmed { recording: id, leg: bob.clone(), kind, played_ms });
+    let by = |leg: &LegId| -> Vec<_> {
+        s.db.consent.iter().filter(|c| c.leg.as_ref() == Some(leg)).map(|c| c.status).collect()
+    };
+    assert_eq!((by(&alice), by(&bob)), (vec![ConsentStatus::Received], vec![ConsentStatus::Unconfirmed]));
+    s.hang_up("alice", &call);
+    s.expect_nothing_left();
+}
+
+#[test]
 fn a_recorder_that_restarts_goes_on_with_the_next_segment() {
     let mut s = Stage::new();
     let call = s.talking(RecordingMode::OnAnswer);
