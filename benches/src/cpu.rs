@@ -23,6 +23,19 @@ pub fn tids_by_name(name: &str) -> Vec<i32> {
     named.filter_map(|path| path.file_name()?.to_str()?.parse().ok()).collect()
 }
 
+/// Name and CPU time of each thread of a process.
+pub fn threads_of(pid: u32) -> Vec<(String, Duration)> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().map_while(Result::ok);
+    let read = threads.filter_map(|entry| {
+        let name = std::fs::read_to_string(entry.path().join("comm")).ok()?;
+        // Time on a core in ns, the first of three numbers.
+        let spent = std::fs::read_to_string(entry.path().join("schedstat")).ok()?;
+        let spent = Duration::from_nanos(spent.split(' ').next()?.parse().ok()?);
+        Some((name.trim_end().to_owned(), spent))
+    });
+    read.collect()
+}
+
 /// CPU time, system time included, of a thread of this process.
 pub fn time_of(tid: i32) -> Duration {
     // The clock of a thread, as the kernel encodes it: the inverted id above "per thread" and "scheduler's count".

@@ -1,15 +1,15 @@
 //! Benches by name: `make bench BENCH=forward`. Results are `name<TAB>value<TAB>unit`, the conditions go to stderr.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a bench that cannot measure ends")]
 
-mod alloc;
 mod cpu;
 mod forward;
 mod turn;
 
+use offhook_testkit::CountingAllocator;
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: alloc::CountingAllocator = alloc::CountingAllocator;
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 type Bench = fn() -> anyhow::Result<()>;
 

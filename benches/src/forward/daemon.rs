@@ -2,7 +2,7 @@
 use super::client::{Client, ClientIdentity};
 use super::ground::Pace;
 use super::{PAYLOAD_BYTES, RECEIVERS, Round, ground, payload};
-use crate::{alloc, cpu};
+use crate::cpu;
 use anyhow::{Context as _, ensure};
 use offhook_bus::{Bus, Target};
 use offhook_contract::envelope::Request;
@@ -11,6 +11,7 @@ use offhook_contract::{BootId, CallId, Context, LegId, NodeId, RoomId, TenantId}
 use offhook_link::{InProcessTaps, TapForm};
 use offhook_runtime::{ConfigFile, Daemon, Deps, LifecycleSwitch, Metrics, RunError};
 use offhook_sfu::SfuDaemon;
+use offhook_testkit::CountingAllocator;
 use offhook_wire_rtp::{RtpHeader, RtpPacket};
 use std::net::UdpSocket;
 use std::time::Duration;
@@ -86,12 +87,12 @@ impl Ours {
         // The first packet of all fills the slots; what the daemon then has to tell is not forwarding.
         let warm_up = if self.sequence == 0 { 50 } else { 10 };
         self.drive(warm_up)?;
-        let (before, allocations) = (cpu::time_of(self.tid), alloc::allocations_of(self.tid));
+        let (before, allocations) = (cpu::time_of(self.tid), CountingAllocator::count_of(self.tid));
         let received = self.drive(packets)?;
         let spent = cpu::time_of(self.tid) - before;
         Ok(Round {
             ns_per_packet: spent.as_nanos() as f64 / received as f64,
-            allocations: alloc::allocations_of(self.tid) - allocations,
+            allocations: CountingAllocator::count_of(self.tid) - allocations,
             packets: received,
         })
     }

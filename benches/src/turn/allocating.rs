@@ -1,4 +1,9 @@
-//! Allocations come and go: how fast, and what each weighs while it stands.
+//! Allocations come and go: how many a second one core makes, what each weighs while it stands, and what of it comes back.
+//!
+//! The server has core 0 to itself, the generator asks from core 1 with 64 requests in flight and never sleeps. The rate is
+//! allocations in a second of the clock while the server had nothing else to do than to work; where it had to wait for
+//! requests (less than 95 % busy), it is allocations in a second of the server's CPU, which is what a core that never waits
+//! makes, and the unit of the line says so.
 use super::caller::{Caller, Want, everyone};
 use super::load::Field;
 use super::process::{Kind, Process};
@@ -7,18 +12,22 @@ use crate::result;
 use std::time::Duration;
 
 const ALLOCATIONS: usize = 10_000;
-/// Come and gone before anything is measured: code is in memory, tables have their first size.
-const WARM_UP: usize = 2_000;
-const ROUNDS: usize = 3;
+/// Come and gone before anything is measured, so that code is in memory: no more, for the heap that they leave behind is
+/// heap that the measured ones would not have to take.
+const WARM_UP: usize = 64;
+const ROUNDS: usize = 5;
 /// For memory to go back.
 const SETTLES: Duration = Duration::from_millis(1_500);
+/// The share of its core that a server uses which does not wait for the generator.
+const SATURATED: f64 = 0.95;
 
 #[derive(Debug, Clone, Copy)]
 struct Measured {
-    cpu_us: f64,
     per_second: f64,
+    per_cpu_second: f64,
+    busy: f64,
     bytes: f64,
-    returned: f64,
+    left: f64,
 }
 
 pub fn run(choice: &Choice) -> anyhow::Result<()> {
@@ -28,20 +37,30 @@ pub fn run(choice: &Choice) -> anyhow::Result<()> {
             measured.push(measure(kind)?);
         }
     }
-    let [ours, coturn] = all;
-    let of = |all: &[Measured], take: fn(&Measured) -> f64| median(all.iter().map(take));
-    let cpu_us = [of(&ours, |m| m.cpu_us), of(&coturn, |m| m.cpu_us)];
-    let rates = [of(&ours, |m| m.per_second), of(&coturn, |m| m.per_second)];
+    let [ours, coturn] = &all;
+    let both = |take: fn(&Measured) -> f64| [ours, coturn].map(|all| median(all.iter().map(take)));
+    let (clock, cpu, busy) = (both(|m| m.per_second), both(|m| m.per_cpu_second), both(|m| m.busy));
     for (index, name) in ["ours", "coturn"].into_iter().enumerate() {
-        result(&format!("turn.allocate_cpu_us_{name}"), cpu_us[index], "us of CPU");
-        result(&format!("turn.allocations_per_second_{name}"), rates[index], "1/s");
+        result(&format!("turn.allocations_per_second_{name}"), clock[index], "1/s");
+        result(&format!("turn.allocations_per_cpu_second_{name}"), cpu[index], "1/s of CPU");
+        result(&format!("turn.allocate_busy_{name}"), busy[index], "share of a core");
     }
-    // By the server's CPU: what one core could do, whatever else the machine does.
-    result("turn.allocate_rate_ratio", cpu_us[1] / cpu_us[0], "ratio");
-    result("turn.allocate_rate_ratio_wall", rates[0] / rates[1], "ratio");
-    result("turn.bytes_per_allocation", of(&ours, |m| m.bytes), "bytes");
-    result("turn.bytes_per_allocation_coturn", of(&coturn, |m| m.bytes), "bytes");
-    result("turn.bytes_returned", of(&ours, |m| m.returned), "share");
+    let [by_clock, by_cpu] = [clock, cpu].map(|[ours, coturn]| ours / coturn);
+    if busy.iter().all(|busy| *busy >= SATURATED) {
+        result("turn.allocate_rate_ratio", by_clock, "ratio of allocations a second, both saturated");
+    } else {
+        result("turn.allocate_rate_ratio", by_cpu, "ratio of allocations a second of CPU, not both saturated");
+    }
+    result("turn.allocate_rate_ratio_clock", by_clock, "ratio of allocations a second");
+    result("turn.allocate_rate_ratio_cpu", by_cpu, "ratio of allocations a second of CPU");
+    let [(bytes, coturns), (left, coturns_left)] =
+        [both(|m| m.bytes), both(|m| m.left)].map(|[ours, coturn]| (ours, coturn));
+    result("turn.bytes_per_allocation", bytes, "bytes");
+    result("turn.bytes_per_allocation_coturn", coturns, "bytes");
+    result("turn.bytes_per_allocation_ratio", bytes / coturns, "ratio");
+    result("turn.bytes_left_per_allocation", left, "bytes, after they ended");
+    result("turn.bytes_left_per_allocation_coturn", coturns_left, "bytes, after they ended");
+    result("turn.bytes_returned", 1.0 - left / bytes, "share");
     Ok(())
 }
 
@@ -57,26 +76,30 @@ fn measure(kind: Kind) -> anyhow::Result<Measured> {
     let mut callers = callers(ALLOCATIONS)?;
     let empty = process.resident_bytes()?;
     let before = process.cpu();
-    let took = everyone(&mut callers, process.address, Want::Allocate)?;
-    let spent = process.cpu() - before;
+    let took = everyone(&mut callers, process.address, Want::Allocate)?.as_secs_f64();
+    let spent = (process.cpu() - before).as_secs_f64();
     everyone(&mut callers, process.address, Want::Bind(peer))?;
     let full = process.resident_bytes()?;
     everyone(&mut callers, process.address, Want::Release)?;
     std::thread::sleep(SETTLES);
     let left = process.resident_bytes()?;
+    let count = ALLOCATIONS as f64;
     let measured = Measured {
-        cpu_us: spent.as_secs_f64() * 1e6 / ALLOCATIONS as f64,
-        per_second: ALLOCATIONS as f64 / took.as_secs_f64(),
-        bytes: full.saturating_sub(empty) as f64 / ALLOCATIONS as f64,
-        returned: full.saturating_sub(left) as f64 / full.saturating_sub(empty).max(1) as f64,
+        per_second: count / took,
+        per_cpu_second: count / spent,
+        busy: spent / took,
+        bytes: full.saturating_sub(empty) as f64 / count,
+        left: left.saturating_sub(empty) as f64 / count,
     };
     eprintln!(
-        "allocate {}: {:.1} µs of CPU, {:.0}/s, {empty} bytes resident, {:.0} more for each of {ALLOCATIONS}, {:.0} % back",
+        "allocate {}: {:.0}/s, the server {:.0} % busy, {:.1} µs of CPU each; {empty} bytes resident before, {:.0} more for \
+         each of {ALLOCATIONS}, {:.0} for each after they ended",
         kind.name(),
-        measured.cpu_us,
         measured.per_second,
+        measured.busy * 100.0,
+        1e6 / measured.per_cpu_second,
         measured.bytes,
-        measured.returned * 100.0
+        measured.left
     );
     Ok(measured)
 }

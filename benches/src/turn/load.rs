@@ -1,6 +1,7 @@
 //! The generator: clients and a peer on the other core, one thread that never sleeps. Every payload is looked at where it
 //! arrives: whose it is, that it is next in order, and each of its bytes.
-use super::caller::{Caller, Want, bind, everyone};
+use super::caller::{Caller, Want, bind, everyone, key};
+use super::streams::Stream;
 use super::{CLIENT_IP, PAYLOAD_BYTES, PEER_IP, channel};
 use anyhow::{Context, ensure};
 use offhook_net::{Datagram, Poller, Ready, ReceiveBatch, SendBatch, UdpSocket};
@@ -69,10 +70,25 @@ impl Carried {
     }
 }
 
+/// What carries the clients' side.
+enum Clients {
+    Udp(Vec<UdpSocket>),
+    Tcp(Vec<Stream>),
+}
+
+impl Clients {
+    const fn len(&self) -> usize {
+        match self {
+            Self::Udp(sockets) => sockets.len(),
+            Self::Tcp(streams) => streams.len(),
+        }
+    }
+}
+
 /// Clients of one server and what they talk to.
 pub struct Field {
     server: SocketAddr,
-    clients: Vec<UdpSocket>,
+    clients: Clients,
     relayed: Vec<SocketAddr>,
     /// Bound to channels, and permitted only.
     peers: [UdpSocket; 2],
@@ -98,9 +114,18 @@ impl Field {
         let mut callers = (0..count).map(|_| Caller::new(CLIENT_IP.into())).collect::<anyhow::Result<Vec<Caller>>>()?;
         everyone(&mut callers, server, Want::Allocate)?;
         everyone(&mut callers, server, Want::Bind(peers[0].local_address()))?;
-        let relayed = callers.iter().map(|caller| caller.relayed).collect::<Option<Vec<_>>>();
+        let relayed = callers.iter().map(|caller| caller.asking.relayed).collect::<Option<Vec<_>>>();
         let clients = callers.into_iter().map(|caller| caller.socket).collect();
         Self::over(server, clients, relayed.context("everyone has a relayed address")?, peers)
+    }
+
+    /// The same by a TCP connection each.
+    pub fn allocate_by_tcp(server: SocketAddr, count: usize) -> anyhow::Result<Self> {
+        let (peers, key) = (Self::peers()?, key());
+        let allocate = |number| Stream::allocate(server, number as u16, &key, peers[0].local_address());
+        let all = (0..count).map(allocate).collect::<anyhow::Result<Vec<_>>>()?;
+        let (streams, relayed) = all.into_iter().unzip();
+        Self::with(server, Clients::Tcp(streams), relayed, peers)
     }
 
     pub fn over(
@@ -109,9 +134,21 @@ impl Field {
         relayed: Vec<SocketAddr>,
         peers: [UdpSocket; 2],
     ) -> anyhow::Result<Self> {
+        Self::with(server, Clients::Udp(clients), relayed, peers)
+    }
+
+    fn with(
+        server: SocketAddr,
+        clients: Clients,
+        relayed: Vec<SocketAddr>,
+        peers: [UdpSocket; 2],
+    ) -> anyhow::Result<Self> {
         let poller = Poller::new()?;
-        for (token, client) in (0..).zip(&clients) {
-            poller.add(client, token)?;
+        for (token, index) in (0..).zip(0..clients.len()) {
+            match &clients {
+                Clients::Udp(sockets) => poller.add(&sockets[index], token)?,
+                Clients::Tcp(streams) => poller.add(&streams[index], token)?,
+            }
         }
         Ok(Self {
             server,
@@ -200,7 +237,7 @@ impl Field {
         carried.sent += count as u64;
         let peer = &self.peers[usize::from(load.form == Form::Indication)];
         let chosen = datagrams.iter().take(count);
-        match (load.way, self.clients.as_slice()) {
+        match (load.way, &mut self.clients) {
             (Way::Down, _) => {
                 let datagrams = chosen.map(|(bytes, length, index)| Datagram {
                     to: self.relayed[*index],
@@ -210,16 +247,21 @@ impl Field {
                 });
                 peer.send(&mut self.send, datagrams);
             }
-            (Way::Up, [only]) => {
+            (Way::Up, Clients::Udp(sockets)) if sockets.len() == 1 => {
                 let to = self.server;
                 let datagrams =
                     chosen.map(|(bytes, length, _)| Datagram { to, from: None, flow: 0, bytes: &bytes[..*length] });
-                only.send(&mut self.send, datagrams);
+                sockets[0].send(&mut self.send, datagrams);
             }
-            (Way::Up, clients) => {
+            (Way::Up, Clients::Udp(sockets)) => {
                 for (bytes, length, index) in chosen {
                     // A full buffer loses the packet, and the count shows it.
-                    let _ = clients[*index].send_one(self.server, &bytes[..*length]);
+                    let _ = sockets[*index].send_one(self.server, &bytes[..*length]);
+                }
+            }
+            (Way::Up, Clients::Tcp(streams)) => {
+                for (bytes, length, index) in chosen {
+                    streams[*index].send(&bytes[..*length])?;
                 }
             }
         }
@@ -241,16 +283,25 @@ impl Field {
             }
             Way::Down => {
                 self.poller.wait(Some(Duration::ZERO), &mut self.ready)?;
+                let Self { clients, arrived, begun, peers, server, receive, .. } = self;
+                let limit = if clients.len() == 1 { BATCH } else { 1 };
                 for token in self.ready.tokens() {
                     let index = *token as usize;
-                    self.receive.clear();
-                    let limit = if self.clients.len() == 1 { BATCH } else { 1 };
-                    count += self.clients[index].receive_more(&mut self.receive, limit)?;
-                    for datagram in self.receive.datagrams() {
-                        ensure!(datagram.from == self.server, "came from somebody else than the server");
-                        let seen = read(unwrap(datagram.data, load, index, self.peers[1].local_address())?)?;
+                    let mut take = |message: &[u8]| {
+                        let seen = read(unwrap(message, load, index, peers[1].local_address())?)?;
                         ensure!(seen.index == index, "came to the wrong client");
-                        seen.arrived(&mut self.arrived, self.begun, carried)?;
+                        seen.arrived(arrived, *begun, carried)
+                    };
+                    match clients {
+                        Clients::Udp(sockets) => {
+                            receive.clear();
+                            count += sockets[index].receive_more(receive, limit)?;
+                            for datagram in receive.datagrams() {
+                                ensure!(datagram.from == *server, "came from somebody else than the server");
+                                take(datagram.data)?;
+                            }
+                        }
+                        Clients::Tcp(streams) => count += streams[index].receive(take)?,
                     }
                 }
             }

@@ -1,15 +1,21 @@
 //! The TURN server: what relaying costs against a bare loop of the same system calls and against Debian's coturn, all in
-//! turns in the same run; allocations a second, memory of each, and heap allocations per packet.
+//! turns in the same run; allocations a second, memory of each, heap allocations per packet, and what the whole system
+//! saves where TURN and SFU are one process.
 //!
 //! `--quick` behind the name has fewer rounds; a word behind it keeps to the cases whose names contain it.
 mod allocating;
 mod caller;
 mod counting;
 mod floor;
+mod hosted;
 mod inprocess;
+mod legs;
 mod load;
+mod pages;
 mod process;
 mod relaying;
+mod streams;
+mod up;
 
 use crate::cpu;
 use anyhow::ensure;
@@ -52,14 +58,14 @@ pub fn run() -> anyhow::Result<()> {
     conditions(hurries)?;
     cpu::pin(cpu::own_tid(), 1)?;
     relaying::run(&choice)?;
-    if choice.has("allocat") {
+    if choice.has("allocate_rate bytes_per_allocation") {
         allocating::run(&choice)?;
     }
     if choice.has("allocations_per_packet") {
         counting::run()?;
     }
-    if choice.has("inprocess") {
-        inprocess::run(choice.quick)?;
+    if choice.has("inprocess_cpu_ratio_2_threads inprocess_cpu_ratio_200_legs") {
+        inprocess::run(&choice)?;
     }
     Ok(())
 }

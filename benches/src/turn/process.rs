@@ -30,15 +30,7 @@ impl Kind {
     /// Our binary lies beside the bench's own; coturn's comes from Debian's package.
     fn program(self) -> anyhow::Result<PathBuf> {
         match self {
-            Self::Ours => {
-                let path = std::env::current_exe()?.with_file_name("offhook-turn");
-                ensure!(
-                    path.exists(),
-                    "{} is not there: cargo build --release --locked -p offhook-turn",
-                    path.display()
-                );
-                Ok(path)
-            }
+            Self::Ours => program("offhook-turn"),
             Self::Coturn => {
                 let path = PathBuf::from("/usr/bin/turnserver");
                 ensure!(path.exists(), "{} is not there: apt-get install coturn", path.display());
@@ -60,6 +52,13 @@ impl Kind {
         };
         Ok(format!("{}: taskset -c 0 {} -c turnserver.conf ({said})", self.name(), program.display()))
     }
+}
+
+/// A released program of ours, beside the bench's own.
+pub fn program(name: &str) -> anyhow::Result<PathBuf> {
+    let path = std::env::current_exe()?.with_file_name(name);
+    ensure!(path.exists(), "{} is not there: make bench BENCH=turn builds it", path.display());
+    Ok(path)
 }
 
 /// The options, the same for both; each ignores what only the other knows.
@@ -102,6 +101,11 @@ pub struct Process {
 
 impl Process {
     pub fn start(kind: Kind) -> anyhow::Result<Self> {
+        Self::with(kind, options)
+    }
+
+    /// The same with other options, which are given the port to listen at.
+    pub fn with(kind: Kind, options: impl FnOnce(u16) -> String) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let port = free_port()?;
         let path = folder.path().join("turnserver.conf");
@@ -137,6 +141,10 @@ impl Process {
             }
         }
         bail!("{} does not answer within {STARTS_WITHIN:?}", self.kind.name())
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// CPU time of all its threads, kernel included.
