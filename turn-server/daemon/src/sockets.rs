@@ -9,9 +9,10 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use tokio::sync::mpsc;
 
-/// Datagrams of one system call, and their longest.
+/// Datagrams of one system call.
 pub(crate) const BATCH: usize = 64;
-pub(crate) const DATAGRAM_BYTES: usize = 4_096;
+/// No datagram is longer (RFC 768). Of the places that are made for such, the system gives memory to what is written.
+pub(crate) const DATAGRAM_BYTES: usize = 65_535;
 
 /// Of one round.
 const ERRORS: usize = BATCH;

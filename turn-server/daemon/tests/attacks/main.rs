@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod drain;
 mod flood;
+mod long;
 #[path = "../rig/net.rs"]
 mod net;
 mod network;
@@ -10,3 +11,5 @@ mod ports;
 #[path = "../rig/mod.rs"]
 mod rig;
 mod streams;
+#[path = "../rig/tcp.rs"]
+mod tcp;

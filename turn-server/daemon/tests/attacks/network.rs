@@ -104,6 +104,23 @@ fn a_closed_port_is_told_by_ipv6_as_well() {
     assert_eq!(icmp(&client), (closed, words(1, 4, 0)));
 }
 
+/// Longer than both cables take at once, and more than a few of their packets.
+#[test]
+fn a_datagram_is_cut_where_it_must_be_and_arrives_whole() {
+    let way = Way::new();
+    let mut client = way.client();
+    let (peer, address) = way.peer();
+    client.bind(0x4000, address).unwrap();
+    let long: Vec<u8> = (0..20_000u32).map(|n| (n % 251) as u8).collect();
+    client.send(0x4000, &long).unwrap();
+    let mut buffer = vec![0; 1 << 16];
+    let (length, relay) = peer.recv_from(&mut buffer).unwrap();
+    assert!(buffer[..length] == long);
+    peer.send_to(&long, relay).unwrap();
+    let length = client.socket().recv(&mut buffer).unwrap();
+    assert!(buffer[4..length] == long);
+}
+
 /// RFC 8656 §14: the router may cut into pieces what does not bear DONT-FRAGMENT, and nothing else.
 #[test]
 fn dont_fragment_is_the_packets_own_and_its_refusal_comes_back_with_the_narrow_links_size() {
