@@ -3,13 +3,14 @@ use crate::listen;
 use crate::plan::Plan;
 use crate::process::raise_descriptor_limit;
 use crate::quota::SharedLedger;
-use crate::stream::{Door, accept};
+use crate::stream::{Door, accept, idle};
 use crate::tls::{Certificate, CertificateFiles, TlsError};
 use crate::worker::{Lives, Order, Parts, SharedSnapshot, Snapshot, live};
 use offhook_link::{HostThread, HostThreads, House};
 use offhook_net::{BindError, Poller, UdpOptions, UdpSocket, Waker};
 use offhook_turn_core::{Command, Output, RelayPorts, Settings, Shard, ShardOptions};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -77,6 +78,7 @@ pub struct Server {
     threads: Vec<std::thread::JoinHandle<()>>,
     snapshots: Vec<SharedSnapshot>,
     ledger: SharedLedger,
+    idle_s: Arc<AtomicU64>,
     ports: RelayPorts,
     house: House,
     certificate: Option<Arc<Certificate>>,
@@ -121,6 +123,7 @@ impl Server {
             threads: Vec::new(),
             snapshots: Vec::new(),
             ledger,
+            idle_s: Arc::new(AtomicU64::new(idle(plan.settings.lifetime_max).as_secs())),
             ports,
             house: House::default(),
             certificate: plan.certificate.clone().map(Certificate::load).transpose()?,
@@ -136,6 +139,7 @@ impl Server {
             tls: server.certificate.clone(),
             tls_only: plan.tls_only,
             workers: server.workers.clone(),
+            idle_s: Arc::clone(&server.idle_s),
         });
         for address in &plan.tcp {
             let refused = |source| StartError::Listen { address: *address, source };
@@ -233,6 +237,7 @@ impl Server {
     /// Users, secrets, quotas and peer ranges; listeners and relay addresses stay as they are.
     pub async fn reload(&self, plan: &Plan) {
         self.ledger.set_limits(plan.limits);
+        self.idle_s.store(idle(plan.settings.lifetime_max).as_secs(), Ordering::Relaxed);
         let settings = Arc::new(share(&plan.settings, self.workers.len()));
         for worker in &self.workers {
             worker.tell_surely(Order::Command(Command::Reload { settings: Arc::clone(&settings) })).await;

@@ -1,5 +1,6 @@
 //! A worker's sockets: what came from clients leaves by relay sockets, what came from peers gathers and leaves by the
 //! listeners. No lock, log or allocation per UDP packet.
+use crate::stream::Line;
 use crate::worker::{guarded, icmp};
 use offhook_link::Host;
 use offhook_net::{Datagram, PeerError, ReceiveBatch, SendBatch, UdpSocket};
@@ -7,7 +8,6 @@ use offhook_turn_core::{ClientPath, Deliver, Forward, HEAD_ROOM, IcmpError, Mome
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::ops::Range;
-use tokio::sync::mpsc;
 
 /// Datagrams of one system call.
 pub(crate) const BATCH: usize = 64;
@@ -24,7 +24,7 @@ pub(crate) struct Sockets {
     relays: Vec<Option<(RelayKey, UdpSocket)>>,
     /// By the address they are bound to.
     by_address: HashMap<SocketAddr, RelayKey>,
-    pub(crate) streams: HashMap<u32, mpsc::Sender<Vec<u8>>>,
+    pub(crate) streams: HashMap<u32, Line>,
     send: SendBatch,
     gathered: Gathered,
     /// What is to leave by relay sockets, and its place in the batch that was received.
@@ -205,7 +205,7 @@ impl Sockets {
             }
             Via::Stream(id) => {
                 // A client that does not read loses packets, as on any network.
-                let lost = self.streams.get(&id).is_none_or(|queue| queue.try_send(bytes.to_vec()).is_err());
+                let lost = self.streams.get(&id).is_none_or(|line| line.queue.try_send(bytes.to_vec()).is_err());
                 self.refused += u64::from(lost);
             }
         }
@@ -233,9 +233,9 @@ impl Sockets {
         }
         for transmit in shard.transmits() {
             if let Via::Stream(id) = transmit.path.via
-                && let Some(queue) = self.streams.get(&id)
+                && let Some(line) = self.streams.get(&id)
             {
-                let _ = queue.try_send(transmit.bytes.to_vec());
+                let _ = line.queue.try_send(transmit.bytes.to_vec());
             }
         }
     }

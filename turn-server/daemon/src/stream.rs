@@ -5,11 +5,10 @@ use crate::tls::Certificate;
 use crate::worker::Order;
 use offhook_turn_core::stream::{Framed, next_message};
 use offhook_turn_core::{ClientPath, Command, Via};
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,8 +22,11 @@ const TLS_HANDSHAKE: u8 = 0x16;
 const FIRST_WITHIN: Duration = Duration::from_secs(10);
 /// So long may whoever has no allocation take for each message that follows.
 const NEXT_WITHIN: Duration = Duration::from_secs(30);
-/// Without a byte for so long a connection ends; an allocation's refresh comes more often.
+/// Without a byte for so long a connection ends, or for longer where allocations may last longer: a refresh comes more
+/// often.
 const IDLE: Duration = Duration::from_secs(3_700);
+/// A refresh may come this late.
+const LATE: Duration = Duration::from_secs(100);
 /// Writing may stall for so long.
 const STALLED: Duration = Duration::from_secs(10);
 const READ_BYTES: usize = 16 << 10;
@@ -37,79 +39,76 @@ const QUEUE: usize = 256;
 const CONNECTIONS_MAX: usize = 20_000;
 /// What a success response to Allocate begins with (RFC 8489 §5, RFC 8656 §17).
 const ALLOCATED: [u8; 2] = [0x01, 0x03];
-/// And one to Refresh.
-const REFRESHED: [u8; 2] = [0x01, 0x04];
-const LIFETIME: [u8; 2] = [0x00, 0x0D];
-const STUN_HEADER: usize = 20;
 
 /// Numbers connections once, over all threads.
 static NEXT: AtomicU32 = AtomicU32::new(1);
 
 /// What a connection is, in the words of coturn's `turn_total_allocations`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Carrier {
+pub(crate) enum Carrier {
     Tcp,
     Tls,
 }
 
-/// Connections that hold an allocation, and until when, by their numbers. What an allocation is, the relaying threads
-/// know; whether TLS carries it, only this side does.
-static HELD: Mutex<BTreeMap<u32, (Carrier, Instant)>> = Mutex::new(BTreeMap::new());
-
-fn held() -> MutexGuard<'static, BTreeMap<u32, (Carrier, Instant)>> {
-    HELD.lock().unwrap_or_else(PoisonError::into_inner)
-}
+/// Connections that hold an allocation. That they do the relaying threads know; whether TLS carries it, this side does.
+static HELD: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 
 /// Allocations of clients that came by a connection, under coturn's names for what carries them.
 pub(crate) fn allocations() -> [(&'static str, usize); 2] {
-    let (held, now) = (held(), Instant::now());
-    let count = |carrier| held.values().filter(|(of, until)| *of == carrier && *until > now).count();
-    [("TCP", count(Carrier::Tcp)), ("TLS/TCP", count(Carrier::Tls))]
+    let [tcp, tls] = &HELD;
+    [("TCP", tcp.load(Ordering::Relaxed)), ("TLS/TCP", tls.load(Ordering::Relaxed))]
 }
 
-/// A connection's entry among [`HELD`], for as long as it lasts.
-struct Tenure {
-    number: u32,
-    carrier: Carrier,
-}
+/// One of [`HELD`], for as long as it lasts.
+struct Held(Carrier);
 
-impl Tenure {
-    /// Every success to Allocate and Refresh says how long the allocation lasts (RFC 8656 §7.2, §8.2).
-    fn hear(&self, answer: &[u8]) {
-        if !answer.starts_with(&ALLOCATED) && !answer.starts_with(&REFRESHED) {
-            return;
+impl Held {
+    const fn count(carrier: Carrier) -> &'static AtomicUsize {
+        let [tcp, tls] = &HELD;
+        match carrier {
+            Carrier::Tcp => tcp,
+            Carrier::Tls => tls,
         }
-        match lifetime(answer) {
-            Some(Duration::ZERO) => drop(held().remove(&self.number)),
-            Some(lasts) => drop(held().insert(self.number, (self.carrier, Instant::now() + lasts))),
-            None => {}
-        }
+    }
+
+    fn new(carrier: Carrier) -> Self {
+        Self::count(carrier).fetch_add(1, Ordering::Relaxed);
+        Self(carrier)
     }
 }
 
-impl Drop for Tenure {
+impl Drop for Held {
     fn drop(&mut self) {
-        held().remove(&self.number);
+        Self::count(self.0).fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// LIFETIME of a message of ours.
-fn lifetime(answer: &[u8]) -> Option<Duration> {
-    let mut rest = answer.get(STUN_HEADER..)?;
-    while let Some((&[t0, t1, l0, l1], value)) = rest.split_first_chunk() {
-        if [t0, t1] == LIFETIME {
-            let seconds = value.first_chunk().copied().map(u32::from_be_bytes)?;
-            return Some(Duration::from_secs(seconds.into()));
-        }
-        rest = value.get(usize::from(u16::from_be_bytes([l0, l1])).next_multiple_of(4)..)?;
+/// A relaying thread's end of a connection. Without it the connection ends.
+pub(crate) struct Line {
+    /// What is for the client.
+    pub(crate) queue: mpsc::Sender<Vec<u8>>,
+    carrier: Carrier,
+    held: Option<Held>,
+}
+
+impl Line {
+    /// It has an allocation from now on, or has none any more.
+    pub(crate) fn hold(&mut self, holds: bool) {
+        self.held = holds.then(|| Held::new(self.carrier));
     }
-    None
+}
+
+/// How long whoever has an allocation may be silent.
+pub(crate) fn idle(lifetime_max: Duration) -> Duration {
+    IDLE.max(lifetime_max.saturating_add(LATE))
 }
 
 pub(crate) struct Door {
     pub(crate) tls: Option<Arc<Certificate>>,
     pub(crate) tls_only: bool,
     pub(crate) workers: Vec<Handle>,
+    /// In seconds: [`idle`], as the settings have it now.
+    pub(crate) idle_s: Arc<AtomicU64>,
 }
 
 /// Accepts for ever.
@@ -169,13 +168,14 @@ async fn relay<S: AsyncRead + AsyncWrite>(
     let path = ClientPath { client, server, via: Via::Stream(number) };
     let Some(worker) = door.workers.get(number as usize % door.workers.len().max(1)) else { return Ok(()) };
     let (queue, waiting) = mpsc::channel(QUEUE);
-    if !worker.tell(Order::StreamOpened { path, queue }) {
+    let line = Line { queue, carrier, held: None };
+    if !worker.tell(Order::StreamOpened { path, line }) {
         return Ok(());
     }
     let (reader, writer) = tokio::io::split(stream);
     let outcome = tokio::select! {
-        read = read_all(reader, path, worker, standing) => read,
-        written = write_all(writer, waiting, Tenure { number, carrier }, standing) => written,
+        read = read_all(reader, path, worker, (standing, &door.idle_s)) => read,
+        written = write_all(writer, waiting, carrier, standing) => written,
     };
     worker.tell_surely(Order::Command(Command::ClientClosed { path })).await;
     outcome
@@ -186,15 +186,16 @@ async fn read_all(
     mut reader: impl AsyncRead + Unpin,
     path: ClientPath,
     worker: &Handle,
-    standing: &Place,
+    (standing, idle_s): (&Place, &AtomicU64),
 ) -> io::Result<()> {
     let mut pending: Vec<u8> = Vec::with_capacity(PENDING_FIRST);
     let mut is_first = true;
     let mut due = Instant::now() + FIRST_WITHIN;
     let mut idle_from = Instant::now();
+    let idle_now = || Duration::from_secs(idle_s.load(Ordering::Relaxed));
     loop {
         let was_known = standing.is_known();
-        let until = if was_known { idle_from + IDLE } else { due };
+        let until = if was_known { idle_from + idle_now() } else { due };
         if was_known && pending.capacity() < READ_BYTES {
             pending.reserve(READ_BYTES);
         }
@@ -242,16 +243,16 @@ fn hand_over(pending: &[u8], path: ClientPath, worker: &Handle, is_first: &mut b
 async fn write_all(
     mut writer: impl AsyncWrite + Unpin,
     mut waiting: mpsc::Receiver<Vec<u8>>,
-    tenure: Tenure,
+    carrier: Carrier,
     standing: &Place,
 ) -> io::Result<()> {
     while let Some(mut bytes) = waiting.recv().await {
-        look_for_allocation(&bytes, &tenure, standing);
-        while tenure.carrier == Carrier::Tcp
+        look_for_allocation(&bytes, standing);
+        while carrier == Carrier::Tcp
             && bytes.len() < READ_BYTES
             && let Ok(more) = waiting.try_recv()
         {
-            look_for_allocation(&more, &tenure, standing);
+            look_for_allocation(&more, standing);
             bytes.extend_from_slice(&more);
         }
         timeout(STALLED, writer.write_all(&bytes)).await??;
@@ -260,9 +261,20 @@ async fn write_all(
     timeout(STALLED, writer.shutdown()).await?
 }
 
-fn look_for_allocation(answer: &[u8], tenure: &Tenure, standing: &Place) {
-    tenure.hear(answer);
+fn look_for_allocation(answer: &[u8], standing: &Place) {
     if !standing.is_known() && answer.starts_with(&ALLOCATED) {
         standing.make_known();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_may_be_silent_for_longer_than_any_allocation_lasts() {
+        for (lifetime_max_s, idle_s) in [(600, 3_700), (3_600, 3_700), (7_200, 7_300), (86_400, 86_500)] {
+            assert_eq!(idle(Duration::from_secs(lifetime_max_s)), Duration::from_secs(idle_s));
+        }
     }
 }

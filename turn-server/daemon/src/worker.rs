@@ -2,6 +2,7 @@
 use crate::pace::Pace;
 use crate::sessions::Ask;
 use crate::sockets::{BATCH, DATAGRAM_BYTES, Sockets};
+use crate::stream::Line;
 use offhook_link::{Guest, GuestId, Handed, Host, HostThread, House, NoHost, Stay};
 use offhook_net::{PeerError, Poller, Ready, ReceiveBatch, UdpOptions, UdpSocket};
 use offhook_turn_core::{
@@ -14,7 +15,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::mpsc;
 
 /// Reads in a row from one listener before others get their turn.
 const ROUNDS: usize = 8;
@@ -32,10 +32,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// What other threads tell a worker.
 pub(crate) enum Order {
     Command(Command),
-    /// A connection begins; what is for it goes into the queue.
+    /// A connection begins.
     StreamOpened {
         path: ClientPath,
-        queue: mpsc::Sender<Vec<u8>>,
+        line: Line,
     },
     StreamMessage {
         path: ClientPath,
@@ -254,9 +254,9 @@ impl Worker {
                     }
                     self.command(now, command);
                 }
-                Order::StreamOpened { path, queue } => {
+                Order::StreamOpened { path, line } => {
                     if let Via::Stream(id) = path.via {
-                        self.sockets.streams.insert(id, queue);
+                        self.sockets.streams.insert(id, line);
                     }
                 }
                 Order::StreamMessage { path, mut message } => {
@@ -347,18 +347,38 @@ impl Worker {
                     // Without its queue the connection's task ends.
                     self.sockets.streams.remove(&id);
                 }
-                // Waking the log's thread costs as much as the allocation.
-                Output::Started(_) if !tracing::enabled!(tracing::Level::DEBUG) => {}
-                news => {
-                    if self.news.try_send(news).is_err() {
-                        self.lost_news += 1;
-                    }
-                }
+                news => self.tell(news),
             }
         }
         if self.shard.transmits().len() > 0 {
             self.sockets.answer(&self.shard);
             self.shard.clear_transmits();
+        }
+    }
+
+    fn tell(&mut self, news: Output) {
+        match &news {
+            Output::Started(started) => {
+                self.hold(&started.path, true);
+                // Waking the log's thread costs as much as the allocation.
+                if !tracing::enabled!(tracing::Level::DEBUG) {
+                    return;
+                }
+            }
+            Output::Ended(ended) => self.hold(&ended.path, false),
+            _ => {}
+        }
+        if self.news.try_send(news).is_err() {
+            self.lost_news += 1;
+        }
+    }
+
+    /// Whether a connection has an allocation.
+    fn hold(&mut self, path: &ClientPath, holds: bool) {
+        if let Via::Stream(id) = path.via
+            && let Some(line) = self.sockets.streams.get_mut(&id)
+        {
+            line.hold(holds);
         }
     }
 

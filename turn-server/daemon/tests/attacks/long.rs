@@ -1,7 +1,8 @@
-//! Datagrams as long as they get.
+//! Datagrams as long as they get, and clients by TCP.
 use crate::rig::{Daemon, eventually};
 use crate::tcp::ByTcp;
 use offhook_testkit::TurnClient;
+use offhook_wire_stun::{AttributeType, Method};
 use std::net::UdpSocket;
 use std::time::Duration;
 
@@ -64,4 +65,27 @@ fn what_came_by_tcp_leaves_by_udp_however_long_it_is_or_is_counted() {
     let before = refused();
     client.send(0x4000, &payload(65_508));
     assert!(eventually(Duration::from_secs(5), || refused() == before + 1));
+}
+
+/// RFC 8656 §8: of two families one is given back.
+#[test]
+fn a_connection_holds_its_allocation_until_both_families_are_given_back() {
+    let daemon = Daemon::open("relay-ip=127.0.0.1\nrelay-ip=::1\n");
+    let mut client = ByTcp::log_in(daemon.at());
+    client.request(Method::ALLOCATE, |b| {
+        b.requested_transport(17).attr(AttributeType::ADDITIONAL_ADDRESS_FAMILY, &[2, 0, 0, 0]);
+    });
+    let release = |client: &mut ByTcp, family: u8| {
+        client.request(Method::REFRESH, |b| {
+            b.lifetime_s(0).attr(AttributeType::REQUESTED_ADDRESS_FAMILY, &[family, 0, 0, 0]);
+        });
+    };
+    assert!(eventually(Duration::from_secs(5), || daemon.allocations("TCP") == 1));
+    let relays = || daemon.metric("offhook_turn_relays ");
+    assert!(eventually(Duration::from_secs(5), || relays() == 2));
+    release(&mut client, 2);
+    assert!(eventually(Duration::from_secs(5), || relays() == 1));
+    assert_eq!((daemon.allocations("TCP"), daemon.allocations("UDP")), (1, 0));
+    release(&mut client, 1);
+    assert!(eventually(Duration::from_secs(5), || daemon.allocations("TCP") + relays() == 0));
 }
