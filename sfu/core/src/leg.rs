@@ -119,6 +119,8 @@ pub struct AnnouncerLine {
     pub others_heard_at: Option<MediaNs>,
     /// Bursts in a row of which nothing arrived although other lines' packets did.
     pub unheard_bursts: u8,
+    /// The recording whose notice it was played and did not hear.
+    pub owed_notice: Option<RecordingId>,
 }
 
 /// An announcement on its way to one party.
@@ -158,6 +160,7 @@ impl AnnouncerLine {
             heard_at: None,
             others_heard_at: None,
             unheard_bursts: 0,
+            owed_notice: None,
         }
     }
 

@@ -1,11 +1,13 @@
 //! RTCP ends here (DESIGN.md §5): reports are read and written per leg, a lost packet is sent again, nothing passes on.
+use crate::announcer::Audience;
 use crate::command::{LegFigures, News, Output};
-use crate::leg::{Leg, LegKey};
+use crate::leg::{Leg, LegKey, Transport};
 use crate::lifecycle::REPORT_EVERY;
+use crate::room::RoomKey;
 use crate::shard::{Shard, Timer};
 use crate::time::MediaNs;
-use offhook_contract::LegId;
-use offhook_contract::fact::TapCloseReason;
+use offhook_contract::fact::{ConsentKind, TapCloseReason};
+use offhook_contract::{LegId, RecordingId};
 use offhook_wire_rtp::NtpTime;
 use offhook_wire_rtp::rtcp::{Compound, GenericNack, ReportBlock, RtcpPacket, RtcpWriter};
 use std::net::SocketAddr;
@@ -73,24 +75,38 @@ impl Shard {
         if let Some(trip) = block.round_trip(ntp) {
             leg.round_trip = Some(trip);
         }
-        let room = leg.room;
+        let (room, is_link) = (leg.room, matches!(leg.transport, Transport::Link(_)));
         let id = Arc::clone(&leg.id);
         let Some(line) = leg.ears.announcer.as_mut() else { return };
-        if line.writer.ssrc() != block.ssrc {
+        let is_announcer = line.writer.ssrc() == block.ssrc;
+        // A gateway vouches for what its telephone was sent, on whatever line; a browser's lines may fail one by one.
+        let owed = if newer && (is_announcer || is_link) { line.owed_notice.take() } else { None };
+        if !is_announcer {
             line.others_heard_at = if newer { Some(now) } else { line.others_heard_at };
-            return;
-        }
-        if newer {
+        } else if newer {
             line.heard_at = Some(now);
             line.unheard_bursts = 0;
         }
+        if is_announcer {
+            self.confirm(now, key, &id, block);
+        }
+        if let Some(recording) = owed {
+            self.play_notice_again(now, room, key, &recording);
+        }
+    }
+
+    /// Tells of every burst that the report covers.
+    fn confirm(&mut self, now: MediaNs, key: LegKey, id: &LegId, block: &ReportBlock) {
+        let Some(leg) = self.legs.get_mut(key) else { return };
+        let room = leg.room;
+        let Some(line) = leg.ears.announcer.as_mut() else { return };
         // Bursts are in order: the report covers a prefix of them.
         while let Some(receipt) = line.receipts.pop_front_if(|receipt| {
             now < receipt.until && (block.highest_sequence.wrapping_sub(receipt.last_sequence) as i32) >= 0
         }) {
             let news = News::Announcement {
                 recording: receipt.recording,
-                leg: LegId::clone(&id),
+                leg: id.clone(),
                 kind: receipt.kind,
                 played_ms: receipt.played_ms,
                 received: true,
@@ -101,7 +117,16 @@ impl Shard {
         }
     }
 
+    /// A party of which nothing was heard while its notice played hears us again: it is told now (DESIGN.md §6).
+    fn play_notice_again(&mut self, now: MediaNs, room: RoomKey, key: LegKey, recording: &RecordingId) {
+        let open = self.rooms.get(room).and_then(|room| room.tap.as_ref()).filter(|tap| tap.recording == *recording);
+        if let Some(notice) = open.map(|tap| tap.notice_for(Audience::One(key))) {
+            self.play(now, room, notice);
+        }
+    }
+
     /// A receipt that did not come is told, and no more: a bad network loses the last packet of a burst, or the report.
+    /// Of a notice it is remembered when nothing arrived at all.
     /// But a party whose reports show that our other lines reach it, and of [`UNHEARD_MAX`] bursts in a row not one
     /// packet, cannot be played to, and the Tap closes as if we had failed to send.
     pub(crate) fn expire_receipts(&mut self, now: MediaNs, key: LegKey) {
@@ -110,8 +135,12 @@ impl Shard {
             let Some(line) = leg.ears.announcer.as_mut() else { return };
             let Some(receipt) = line.receipts.pop_front_if(|receipt| now >= receipt.until) else { return };
             let since = |moment: Option<MediaNs>| moment.is_some_and(|at| at >= receipt.ended);
-            if !since(line.heard_at) && since(line.others_heard_at) {
+            let heard = since(line.heard_at);
+            if !heard && since(line.others_heard_at) {
                 line.unheard_bursts = line.unheard_bursts.saturating_add(1);
+            }
+            if !heard && receipt.kind == ConsentKind::Notice {
+                line.owed_notice = Some(receipt.recording.clone());
             }
             let open = self.rooms.get(leg.room).and_then(|room| room.tap.as_ref());
             let unheard = line.unheard_bursts >= UNHEARD_MAX && open.is_some_and(|t| t.recording == receipt.recording);

@@ -195,6 +195,71 @@ fn a_bad_network_costs_receipts_and_never_the_recording() {
     }
 }
 
+/// How often a party was sent the whole notice.
+fn notices(stage: &Stage, index: usize, codec: Codec) -> usize {
+    let payloads: Vec<&[u8]> = stage.actors[index].on_announcer().map(|h| &h.payload[..]).collect();
+    let whole = notice();
+    let whole = whole.frames(codec);
+    payloads.windows(whole.len()).filter(|w| w.iter().zip(whole).all(|(a, b)| **a == **b)).count()
+}
+
+fn confirm(s: &mut Stage, index: usize, ssrc: u32) {
+    let report = s.actors[index].confirm(ssrc, 0, 0);
+    s.send(index, report);
+}
+
+#[test]
+fn a_telephone_that_was_on_hold_at_its_own_side_hears_the_notice_when_it_is_back() {
+    let mut s = Stage::conversation();
+    let (alice, phone) = (s.browser("alice"), s.link("phone", &[Pcmu]));
+    let tape = s.record();
+    // A gateway vouches for nothing that its telephone was not sent.
+    s.talk(secs(4), &[(alice, Opus, 1)]);
+    let announcer = s.actors[alice].announcer_ssrc();
+    confirm(&mut s, alice, announcer);
+    s.talk(secs(16), &[(alice, Opus, 1)]);
+    assert_eq!(notices(&s, phone, Codec::Pcmu), 1);
+    let slot = s.actors[phone].slot_ssrc(0);
+    confirm(&mut s, phone, slot);
+    s.talk(secs(2), &[(alice, Opus, 1)]);
+    assert_eq!((notices(&s, phone, Codec::Pcmu), notices(&s, alice, Codec::Opus)), (2, 1), "for the telephone alone");
+    assert_eq!(tape.started(NOTICE).len(), 2);
+    let announcer = s.actors[phone].announcer_ssrc();
+    confirm(&mut s, phone, announcer);
+    for _ in 0..6 {
+        s.talk(secs(5), &[(alice, Opus, 1)]);
+        for (party, ssrc) in [(phone, slot), (phone, announcer), (alice, s.actors[alice].announcer_ssrc())] {
+            confirm(&mut s, party, ssrc);
+        }
+    }
+    assert_eq!((notices(&s, phone, Codec::Pcmu), closed(&s)), (2, None), "it was heard");
+    let told: Vec<(ConsentKind, bool)> = s
+        .news()
+        .filter_map(|n| match n {
+            News::Announcement { leg: l, kind, received, .. } if *l == leg("phone") => Some((*kind, *received)),
+            _ => None,
+        })
+        .collect();
+    let expected = [(NOTICE, false), (BEEP, false), (BEEP, true), (NOTICE, true)];
+    assert_eq!(told[..4], expected, "and the log says when");
+}
+
+#[test]
+fn a_browser_hears_the_notice_again_that_it_missed_when_a_beep_arrives() {
+    let mut s = Stage::conversation();
+    let (alice, bob) = (s.browser("alice"), s.browser("bob"));
+    s.record();
+    s.talk(secs(11), &[(bob, Opus, 2)]);
+    let slot = s.actors[alice].slot_ssrc(0);
+    confirm(&mut s, alice, slot);
+    s.talk(secs(6), &[(bob, Opus, 2)]);
+    assert_eq!(notices(&s, alice, Codec::Opus), 1, "speech alone says nothing of a browser's line for announcements");
+    let announcer = s.actors[alice].announcer_ssrc();
+    confirm(&mut s, alice, announcer);
+    s.talk(secs(2), &[(bob, Opus, 2)]);
+    assert_eq!(notices(&s, alice, Codec::Opus), 2);
+}
+
 #[test]
 fn a_beep_to_nobody_is_not_in_the_tap_and_who_comes_back_hears_the_notice() {
     let mut s = Stage::conversation();
