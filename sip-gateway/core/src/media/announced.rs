@@ -85,12 +85,49 @@ fn what_a_telephone_that_wants_no_media_was_not_sent_is_not_acknowledged() {
 }
 
 #[test]
-fn an_announcement_before_media_may_flow_is_not_acknowledged() {
+fn a_notice_whose_beginning_was_not_heard_is_not_acknowledged_nor_by_the_beep_behind_it() {
+    let mut s = Story::connected(Codec::Pcmu);
+    let mut announcer = beep();
+    s.leg.set_remote(s.now, RemoteMedia { sends: false, ..remote(Codec::Pcmu) });
+    announce(&mut s, &mut announcer, 50);
+    s.leg.set_remote(s.now, remote(Codec::Pcmu));
+    // Half of the notice, and the first beep when it ends.
+    announce(&mut s, &mut announcer, 60);
+    s.steps(200);
+    assert_eq!(vouched(&s, ANNOUNCER), None);
+    let last = announce(&mut s, &mut announcer, 10);
+    s.steps(200);
+    assert_eq!(vouched(&s, ANNOUNCER), Some(last), "the next one is heard whole");
+}
+
+#[test]
+fn a_short_key_press_does_not_take_a_notice_away() {
+    let mut s = Story::connected(Codec::Pcmu);
+    let mut announcer = beep();
+    announce(&mut s, &mut announcer, 10);
+    s.leg.send_digits("5", 60).unwrap();
+    let last = announce(&mut s, &mut announcer, 90);
+    s.steps(200);
+    assert_eq!(vouched(&s, ANNOUNCER), Some(last));
+}
+
+#[test]
+fn an_announcement_before_the_answer_is_not_acknowledged() {
     let mut s = Story { leg: leg(), ..Story::connected(Codec::Pcmu) };
     s.leg.set_link(LinkStreams::new(LINK_SSRC, &SLOTS, ANNOUNCER).unwrap());
-    announce(&mut s, &mut beep(), 10);
+    let mut announcer = beep();
+    announce(&mut s, &mut announcer, 10);
     s.steps(300);
     assert!(s.receipts.is_empty());
+    // Nor is early media, which may reach nobody.
+    s.leg.set_remote(s.now, remote(Codec::Pcmu));
+    announce(&mut s, &mut announcer, 10);
+    s.steps(300);
+    assert!(s.receipts.is_empty() && s.sent.len() > 300);
+    s.leg.answered(s.now);
+    let last = announce(&mut s, &mut announcer, 10);
+    s.steps(300);
+    assert_eq!(vouched(&s, ANNOUNCER), Some(last));
 }
 
 #[test]

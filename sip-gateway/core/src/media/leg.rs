@@ -439,6 +439,10 @@ impl LegMedia {
             }
         }
         let length = self.mouth.speak(&media, &pcm, buffer)?;
+        if matches!(self.watch, Watch::Unanswered) {
+            // It reaches the network, and maybe an ear; that is not to be vouched for.
+            return Some(length);
+        }
         let held = self.held;
         let played = self.speakers.iter_mut().filter(|s| is_heard(s, held)).map(Speaker::was_played);
         if played.fold(false, |any, one| any | one) {

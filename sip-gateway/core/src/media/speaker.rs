@@ -17,6 +17,9 @@ const DEPTH: Duration = Duration::from_millis(60);
 /// After this many concealed frames in a row G.711 is silent; each is quieter than the one before.
 const G711_CONCEALED: u32 = 3;
 
+/// The SFU lets a party miss one frame in so many of an announcement: a short key press over a notice ends nothing.
+const MISSED_ONE_IN: u32 = 10;
+
 /// What a Link brings: its slots' and its Announcer's SSRC. Holds the decoders, so it is made outside the media thread.
 #[derive(Debug)]
 pub struct LinkStreams {
@@ -56,9 +59,12 @@ pub(super) struct Speaker {
     concealed: u32,
     last: [i16; FRAME],
     stats: ReceiverStats,
-    /// The packet that the last frame was made of, and the last one that the telephone was sent.
+    /// The packet that the last frame was made of until it is played, and the last one to vouch for.
     taken: Option<u16>,
     played: Option<u16>,
+    /// Of what sounds without a pause: packets, and those of them that the telephone was not sent.
+    burst: u32,
+    skipped: u32,
 }
 
 impl Speaker {
@@ -76,6 +82,8 @@ impl Speaker {
             stats: ReceiverStats::new(),
             taken: None,
             played: None,
+            burst: 0,
+            skipped: 0,
         })
     }
 
@@ -111,20 +119,26 @@ impl Speaker {
         Some(block)
     }
 
-    /// The last frame went to the telephone; whether it was made of a packet.
+    /// The last frame went to the telephone; whether there is something new to vouch for. A number vouches for all before
+    /// it, so of an announcement that was not heard from its beginning none is given, nor of the one right behind it.
     pub(super) fn was_played(&mut self) -> bool {
-        self.played = self.taken.or(self.played);
-        self.taken.is_some()
+        let Some(sequence) = self.taken.take() else { return false };
+        if self.line == Line::Announcer && self.skipped * MISSED_ONE_IN > self.burst {
+            return false;
+        }
+        self.played = Some(sequence);
+        true
     }
 
     /// Writes the next 20 ms; false if there is nothing to hear.
     pub(super) fn frame(&mut self, now: Duration, out: &mut [i16; FRAME]) -> bool {
-        self.taken = None;
+        self.skipped += u32::from(self.taken.take().is_some());
         while self.filled < FRAME {
             let Some(added) = self.pull(now) else { break };
             self.filled += added;
         }
         if self.filled == 0 {
+            (self.burst, self.skipped) = (0, 0);
             return false;
         }
         let (ready, _) = self.pcm.split_at(self.filled.min(PCM));
@@ -157,6 +171,7 @@ impl Speaker {
                 }
                 .filter(|added| *added > 0)?;
                 self.taken = Some(sequence);
+                self.burst += 1;
                 Some(added)
             }
             Pull::Missing { ticks } => {
