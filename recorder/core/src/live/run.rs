@@ -38,6 +38,7 @@ pub(super) struct Run {
     pub codec: CodecName,
     era: u32,
     body: Body,
+    first_media_ns: u64,
     first_timestamp: u32,
     last_timestamp: u32,
     /// Timestamp ticks from `first_timestamp` to the end of what is written.
@@ -66,6 +67,7 @@ impl Run {
             codec: packet.codec,
             era: packet.era,
             body,
+            first_media_ns: packet.media_ns,
             first_timestamp: packet.timestamp,
             last_timestamp: packet.timestamp.wrapping_sub(1),
             written_ticks: 0,
@@ -74,11 +76,20 @@ impl Run {
         }
     }
 
-    /// Whether the packet goes on where this run is.
+    /// Whether the packet goes on where this run is: ahead, by no more than a silence, and by all silences together no
+    /// further than time has passed, for what is filled is the sender's word against the disk.
     pub(super) fn takes(&self, packet: &Queued) -> bool {
+        let rate = packet.codec.clock_rate_hz();
         let ahead = packet.timestamp.wrapping_sub(self.last_timestamp).cast_signed();
-        let longest = (MAX_FILL_SECONDS * packet.codec.clock_rate_hz()).cast_signed();
-        packet.codec == self.codec && packet.era == self.era && ahead > 0 && ahead <= longest
+        let longest = MAX_FILL_SECONDS * rate;
+        let passed_ns = u128::from(packet.media_ns.saturating_sub(self.first_media_ns));
+        let passed = passed_ns * u128::from(rate) / 1_000_000_000;
+        let run_to = u128::from(packet.timestamp.wrapping_sub(self.first_timestamp));
+        packet.codec == self.codec
+            && packet.era == self.era
+            && ahead > 0
+            && ahead <= longest.cast_signed()
+            && run_to <= passed + u128::from(longest)
     }
 
     /// Of the run's codec.

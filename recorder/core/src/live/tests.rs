@@ -108,6 +108,18 @@ fn a_party_whose_timestamps_count_down_or_leap_makes_few_files_and_loses_nothing
 }
 
 #[test]
+fn a_party_whose_timestamps_leap_ahead_is_filled_up_no_further_than_time_passes() {
+    let mut segment = Segment::begin(1);
+    for n in 0..PACKETS {
+        segment.send(0, CodecName::Opus, n, u32::from(n).wrapping_mul(29 * 48_000));
+    }
+    let read = segment.read();
+    check_whole(&read, 0);
+    let filled: u64 = read.runs.iter().map(|run| run.packets_in_file() - run.entries.len() as u64).sum();
+    assert!(filled < 66 * 30 * 50 + u64::from(PACKETS), "{filled} for {PACKETS} packets");
+}
+
+#[test]
 fn many_tracks_share_what_a_segment_has_of_files() {
     let mut segment = Segment::begin(200);
     for n in 0..PACKETS / 10 {
