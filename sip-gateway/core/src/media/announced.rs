@@ -27,8 +27,8 @@ fn blocks(receipt: &[u8]) -> Vec<ReportBlock> {
 
 /// Up to which packet the newest report vouches for a stream.
 fn vouched(s: &Story, ssrc: u32) -> Option<u16> {
-    let all = s.receipts.iter().flat_map(|receipt| blocks(receipt));
-    all.filter(|block| block.ssrc == ssrc).last().map(|block| block.highest_sequence as u16)
+    let mut all = s.receipts.iter().flat_map(|receipt| blocks(receipt));
+    all.rfind(|block| block.ssrc == ssrc).map(|block| block.highest_sequence as u16)
 }
 
 #[test]
