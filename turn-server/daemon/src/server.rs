@@ -3,7 +3,7 @@ use crate::listen;
 use crate::plan::Plan;
 use crate::process::raise_descriptor_limit;
 use crate::quota::SharedLedger;
-use crate::stream::{Door, accept, idle};
+use crate::stream::{Door, Spare, accept, idle};
 use crate::tls::{Certificate, CertificateFiles, TlsError};
 use crate::worker::{Lives, Order, Parts, SharedSnapshot, Snapshot, live};
 use offhook_link::{HostThread, HostThreads, House};
@@ -48,6 +48,7 @@ pub enum StartError {
 pub(crate) struct Handle {
     orders: SyncSender<Order>,
     waker: Waker,
+    spare: SyncSender<Vec<u8>>,
 }
 
 impl Handle {
@@ -56,6 +57,19 @@ impl Handle {
         let told = self.orders.try_send(order).is_ok();
         self.waker.wake();
         told
+    }
+
+    /// The order itself when the thread has more work than it can take.
+    pub(crate) fn tell_or_return(&self, order: Order) -> Option<Order> {
+        use std::sync::mpsc::TrySendError;
+        let refused = self.orders.try_send(order).err();
+        self.waker.wake();
+        refused.map(|(TrySendError::Full(order) | TrySendError::Disconnected(order))| order)
+    }
+
+    /// Where buffers of what was for clients go back to.
+    pub(crate) const fn spare(&self) -> &SyncSender<Vec<u8>> {
+        &self.spare
     }
 
     /// For what must not be lost: waits for room.
@@ -172,6 +186,7 @@ impl Server {
         }
         let waker = poller.waker();
         let (orders, inbox) = sync_channel(ORDERS);
+        let (spare, back) = Spare::new();
         let settings = share(&plan.settings, plan.threads);
         let shard = Shard::new(ShardOptions {
             secret,
@@ -185,7 +200,8 @@ impl Server {
         let snapshot = SharedSnapshot::default();
         self.snapshots.push(Arc::clone(&snapshot));
         let lives = Lives { house: self.house, index: index as u16, ports: self.ports.clone() };
-        let parts = Parts { shard, listeners, poller, orders: inbox, news, snapshot, start: Instant::now(), lives };
+        let parts =
+            Parts { shard, listeners, poller, orders: inbox, news, snapshot, start: Instant::now(), lives, spare };
         let watched = Watched(self.lost.clone());
         let thread = std::thread::Builder::new().name(format!("turn-{index}")).spawn(move || {
             if live(parts) {
@@ -193,7 +209,7 @@ impl Server {
             }
         })?;
         self.threads.push(thread);
-        self.workers.push(Handle { orders, waker });
+        self.workers.push(Handle { orders, waker, spare: back });
         Ok(())
     }
 

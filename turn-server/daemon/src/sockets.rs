@@ -1,6 +1,6 @@
 //! A worker's sockets: what came from clients leaves by relay sockets, what came from peers gathers and leaves by the
-//! listeners. No lock, log or allocation per UDP packet.
-use crate::stream::Line;
+//! listeners. No lock, log or allocation per packet; what is for a stream goes to its task in a buffer that comes back.
+use crate::stream::{Line, Spare};
 use crate::worker::{guarded, icmp};
 use offhook_link::Host;
 use offhook_net::{Datagram, PeerError, ReceiveBatch, SendBatch, UdpSocket};
@@ -25,6 +25,7 @@ pub(crate) struct Sockets {
     /// By the address they are bound to.
     by_address: HashMap<SocketAddr, RelayKey>,
     pub(crate) streams: HashMap<u32, Line>,
+    spare: Spare,
     send: SendBatch,
     gathered: Gathered,
     /// What is to leave by relay sockets, and its place in the batch that was received.
@@ -69,12 +70,13 @@ impl Gathered {
 }
 
 impl Sockets {
-    pub(crate) fn new(listeners: Vec<UdpSocket>) -> Self {
+    pub(crate) fn new(listeners: Vec<UdpSocket>, spare: Spare) -> Self {
         Self {
             listeners,
             relays: Vec::new(),
             by_address: HashMap::new(),
             streams: HashMap::new(),
+            spare,
             send: SendBatch::new(BATCH),
             gathered: Gathered { bytes: Vec::with_capacity(BATCH * DATAGRAM_BYTES), list: Vec::with_capacity(BATCH) },
             lined_up: Vec::with_capacity(BATCH),
@@ -148,6 +150,15 @@ impl Sockets {
         self.refused += u64::from(!send_single((*key, socket), forward, bytes, &mut self.errors));
     }
 
+    /// A buffer that was read, to the connection it came from.
+    pub(crate) fn give_back(&self, path: &ClientPath, messages: Vec<u8>) {
+        if let Via::Stream(id) = path.via
+            && let Some(line) = self.streams.get(&id)
+        {
+            let _ = line.spent.try_send(messages);
+        }
+    }
+
     fn hand_over(&mut self, forward: &Forward, datagram: &mut [u8], host: &mut dyn Host) -> bool {
         // A host with much to send is reached by its socket, which waits.
         if host.is_full() {
@@ -205,7 +216,7 @@ impl Sockets {
             }
             Via::Stream(id) => {
                 // A client that does not read loses packets, as on any network.
-                let lost = self.streams.get(&id).is_none_or(|line| line.queue.try_send(bytes.to_vec()).is_err());
+                let lost = self.streams.get(&id).is_none_or(|line| !self.spare.send(line, bytes));
                 self.refused += u64::from(lost);
             }
         }
@@ -235,7 +246,7 @@ impl Sockets {
             if let Via::Stream(id) = transmit.path.via
                 && let Some(line) = self.streams.get(&id)
             {
-                let _ = line.queue.try_send(transmit.bytes.to_vec());
+                let _ = self.spare.send(line, transmit.bytes);
             }
         }
     }
@@ -325,7 +336,7 @@ mod tests {
         let options = UdpOptions { keep_errors: true, ..UdpOptions::default() };
         let relay = UdpSocket::bind(SocketAddr::new(ip.parse().unwrap(), 0), options).unwrap();
         let to = std::net::UdpSocket::bind((ip, 0)).unwrap().local_addr().unwrap();
-        let (mut sockets, key) = (Sockets::new(Vec::new()), Key::from_bits(0));
+        let (mut sockets, key) = (Sockets::new(Vec::new(), Spare::new().0), Key::from_bits(0));
         sockets.add_relay(key, relay);
         (sockets, key, to)
     }

@@ -1,4 +1,6 @@
-//! TCP and TLS clients: one task each, told apart by their first byte, feeding the thread that owns their allocation.
+//! TCP and TLS clients: one task each, told apart by their first byte, feeding the thread that owns their allocation. What
+//! they bring and what is for them changes hands in buffers that come back, so that a packet of a call allocates nothing
+//! here; only TLS makes a record of it. Waking a task costs the runtime a lock, and the thread a system call.
 use crate::crowd::{Crowd, Place};
 use crate::server::Handle;
 use crate::tls::Certificate;
@@ -9,9 +11,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
@@ -29,7 +33,15 @@ const IDLE: Duration = Duration::from_secs(3_700);
 const LATE: Duration = Duration::from_secs(100);
 /// Writing may stall for so long.
 const STALLED: Duration = Duration::from_secs(10);
-const READ_BYTES: usize = 16 << 10;
+const READ_BYTES: usize = 8 << 10;
+/// Messages that wait together leave in writes of so much.
+const WRITE_BYTES: usize = 16 << 10;
+/// Buffers of one connection that are read into: one is filled while the thread has the other.
+const READS: usize = 2;
+/// Room for a packet of a call and its header.
+const MESSAGE_BYTES: usize = 2 << 10;
+/// What has become longer than so many of its kind is not kept.
+const GROWN: usize = 4;
 /// Of a connection that has brought nothing yet: there may be thousands.
 const PENDING_FIRST: usize = 1 << 10;
 /// The longest message is 64 KiB and its header.
@@ -87,6 +99,8 @@ impl Drop for Held {
 pub(crate) struct Line {
     /// What is for the client.
     pub(crate) queue: mpsc::Sender<Vec<u8>>,
+    /// What came from it goes back when it is read.
+    pub(crate) spent: mpsc::Sender<Vec<u8>>,
     carrier: Carrier,
     held: Option<Held>,
 }
@@ -95,6 +109,65 @@ impl Line {
     /// It has an allocation from now on, or has none any more.
     pub(crate) fn hold(&mut self, holds: bool) {
         self.held = holds.then(|| Held::new(self.carrier));
+    }
+}
+
+/// Buffers for what is for clients: the writing tasks give them back.
+pub(crate) struct Spare {
+    back: SyncSender<Vec<u8>>,
+    returned: Receiver<Vec<u8>>,
+}
+
+impl Spare {
+    /// And the end that is the tasks'.
+    pub(crate) fn new() -> (Self, SyncSender<Vec<u8>>) {
+        let (back, returned) = sync_channel(QUEUE);
+        (Self { back: back.clone(), returned }, back)
+    }
+
+    /// `false`: the client does not read, or is gone.
+    pub(crate) fn send(&self, line: &Line, bytes: &[u8]) -> bool {
+        let mut message = self.returned.try_recv().unwrap_or_else(|_| Vec::with_capacity(MESSAGE_BYTES));
+        message.clear();
+        message.extend_from_slice(bytes);
+        match line.queue.try_send(message) {
+            Ok(()) => true,
+            Err(TrySendError::Full(message) | TrySendError::Closed(message)) => {
+                give_back(&self.back, message);
+                false
+            }
+        }
+    }
+}
+
+/// What finds no room there is not needed.
+fn give_back(spent: &SyncSender<Vec<u8>>, message: Vec<u8>) {
+    if message.capacity() <= GROWN * MESSAGE_BYTES {
+        let _ = spent.try_send(message);
+    }
+}
+
+/// A connection's own buffers.
+struct Reads {
+    spent: mpsc::Receiver<Vec<u8>>,
+    made: usize,
+}
+
+impl Reads {
+    /// An empty one. While the thread has not read the others the sender waits, as TCP has it; `None`: it has closed the
+    /// connection.
+    async fn next(&mut self) -> Option<Vec<u8>> {
+        let mut buffer = match self.spent.try_recv() {
+            Ok(spent) => spent,
+            Err(_) if self.made < READS => {
+                self.made += 1;
+                Vec::with_capacity(PENDING_FIRST)
+            }
+            Err(_) => self.spent.recv().await?,
+        };
+        buffer.clear();
+        buffer.shrink_to(GROWN * READ_BYTES);
+        Some(buffer)
     }
 }
 
@@ -167,15 +240,16 @@ async fn relay<S: AsyncRead + AsyncWrite>(
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let path = ClientPath { client, server, via: Via::Stream(number) };
     let Some(worker) = door.workers.get(number as usize % door.workers.len().max(1)) else { return Ok(()) };
-    let (queue, waiting) = mpsc::channel(QUEUE);
-    let line = Line { queue, carrier, held: None };
+    let ((queue, waiting), (spent, reads)) = (mpsc::channel(QUEUE), mpsc::channel(READS));
+    let reads = Reads { spent: reads, made: 0 };
+    let line = Line { queue, spent, carrier, held: None };
     if !worker.tell(Order::StreamOpened { path, line }) {
         return Ok(());
     }
     let (reader, writer) = tokio::io::split(stream);
     let outcome = tokio::select! {
-        read = read_all(reader, path, worker, (standing, &door.idle_s)) => read,
-        written = write_all(writer, waiting, carrier, standing) => written,
+        read = read_all(reader, path, (worker, reads), (standing, &door.idle_s)) => read,
+        written = write_all(writer, (waiting, worker.spare()), carrier, standing) => written,
     };
     worker.tell_surely(Order::Command(Command::ClientClosed { path })).await;
     outcome
@@ -185,10 +259,10 @@ async fn relay<S: AsyncRead + AsyncWrite>(
 async fn read_all(
     mut reader: impl AsyncRead + Unpin,
     path: ClientPath,
-    worker: &Handle,
+    (worker, mut reads): (&Handle, Reads),
     (standing, idle_s): (&Place, &AtomicU64),
 ) -> io::Result<()> {
-    let mut pending: Vec<u8> = Vec::with_capacity(PENDING_FIRST);
+    let Some(mut pending) = reads.next().await else { return Ok(()) };
     let mut is_first = true;
     let mut due = Instant::now() + FIRST_WITHIN;
     let mut idle_from = Instant::now();
@@ -209,9 +283,16 @@ async fn read_all(
             Err(_) if !was_known && standing.is_known() => continue,
             Err(late) => return Err(late.into()),
         }
-        let taken = hand_over(&pending, path, worker, &mut is_first)?;
-        if taken > 0 {
-            pending.drain(..taken);
+        let whole = whole(&pending, &mut is_first)?;
+        if whole > 0 {
+            let Some(mut next) = reads.next().await else { return Ok(()) };
+            next.extend_from_slice(pending.get(whole..).unwrap_or_default());
+            pending.truncate(whole);
+            let order = Order::StreamMessages { path, messages: std::mem::replace(&mut pending, next) };
+            // A thread with more work than it can take loses messages, as a network does.
+            if worker.tell_or_return(order).is_some() {
+                reads.made -= 1;
+            }
             due = idle_from + NEXT_WITHIN;
         }
         if pending.len() > PENDING_MAX {
@@ -220,15 +301,12 @@ async fn read_all(
     }
 }
 
-/// Gives the whole messages to the worker, and says how many bytes they took.
-fn hand_over(pending: &[u8], path: ClientPath, worker: &Handle, is_first: &mut bool) -> io::Result<usize> {
+/// How many bytes the whole messages take that have come.
+fn whole(pending: &[u8], is_first: &mut bool) -> io::Result<usize> {
     let mut at = 0;
     loop {
         match next_message(pending.get(at..).unwrap_or_default(), *is_first) {
-            Framed::Message { length, next } => {
-                let message = pending.get(at..at + length).unwrap_or_default().to_vec();
-                // A thread with more work than it can take loses messages, as a network does.
-                let _ = worker.tell(Order::StreamMessage { path, message });
+            Framed::Message { next, .. } => {
                 at += next;
                 *is_first = false;
             }
@@ -242,20 +320,36 @@ fn hand_over(pending: &[u8], path: ClientPath, worker: &Handle, is_first: &mut b
 /// clients exist that take a record for a message (coturn's own among them).
 async fn write_all(
     mut writer: impl AsyncWrite + Unpin,
-    mut waiting: mpsc::Receiver<Vec<u8>>,
+    (mut waiting, spare): (mpsc::Receiver<Vec<u8>>, &SyncSender<Vec<u8>>),
     carrier: Carrier,
     standing: &Place,
 ) -> io::Result<()> {
-    while let Some(mut bytes) = waiting.recv().await {
-        look_for_allocation(&bytes, standing);
-        while carrier == Carrier::Tcp
-            && bytes.len() < READ_BYTES
-            && let Ok(more) = waiting.try_recv()
-        {
-            look_for_allocation(&more, standing);
-            bytes.extend_from_slice(&more);
+    let mut together = Vec::new();
+    while let Some(message) = waiting.recv().await {
+        look_for_allocation(&message, standing);
+        let next = if carrier == Carrier::Tcp { waiting.try_recv().ok() } else { None };
+        let Some(next) = next else {
+            timeout(STALLED, writer.write_all(&message)).await??;
+            timeout(STALLED, writer.flush()).await??;
+            give_back(spare, message);
+            continue;
+        };
+        together.clear();
+        together.shrink_to(GROWN * WRITE_BYTES);
+        let mut another = Some(message);
+        let mut after = Some(next);
+        while let Some(message) = another {
+            together.extend_from_slice(&message);
+            give_back(spare, message);
+            another = after.take();
+            if another.is_none() && together.len() < WRITE_BYTES {
+                another = waiting.try_recv().ok();
+            }
+            if let Some(message) = &another {
+                look_for_allocation(message, standing);
+            }
         }
-        timeout(STALLED, writer.write_all(&bytes)).await??;
+        timeout(STALLED, writer.write_all(&together)).await??;
         timeout(STALLED, writer.flush()).await??;
     }
     timeout(STALLED, writer.shutdown()).await?

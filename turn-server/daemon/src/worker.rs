@@ -1,10 +1,11 @@
-//! One relaying thread: waits, reads everything, lets the shard decide, sends. No lock, log or allocation per UDP packet.
+//! One relaying thread: waits, reads everything, lets the shard decide, sends. No lock, log or allocation per packet.
 use crate::pace::Pace;
 use crate::sessions::Ask;
 use crate::sockets::{BATCH, DATAGRAM_BYTES, Sockets};
-use crate::stream::Line;
+use crate::stream::{Line, Spare};
 use offhook_link::{Guest, GuestId, Handed, Host, HostThread, House, NoHost, Stay};
 use offhook_net::{PeerError, Poller, Ready, ReceiveBatch, UdpOptions, UdpSocket};
+use offhook_turn_core::stream::{Framed, next_message};
 use offhook_turn_core::{
     ClientPath, Command, Counters, EndCause, Forward, Gauges, HEAD_ROOM, IcmpError, Key, Moment, Output, RelayKey,
     RelayPorts, Shard, TAIL_ROOM, Via,
@@ -22,7 +23,7 @@ const ROUNDS: usize = 8;
 const RELAY: u64 = 1 << 63;
 /// With so many relay sockets ready, each has one datagram read, as most have no more; fewer are read by the batch.
 const MANY: usize = 4;
-/// Orders in a row, most of them messages of streams, before datagrams get their turn.
+/// Orders and messages of streams in a row before datagrams get their turn.
 const ORDERS_AT_ONCE: usize = 256;
 const STATS_EVERY: Duration = Duration::from_millis(100);
 const CLOCK_EVERY: Duration = Duration::from_secs(1);
@@ -37,9 +38,10 @@ pub(crate) enum Order {
         path: ClientPath,
         line: Line,
     },
-    StreamMessage {
+    /// Whole ones, in a buffer that goes back by the connection's line.
+    StreamMessages {
         path: ClientPath,
-        message: Vec<u8>,
+        messages: Vec<u8>,
     },
     Sessions(Ask),
     /// Become the guest of a media thread.
@@ -72,6 +74,7 @@ pub(crate) struct Parts {
     pub(crate) snapshot: SharedSnapshot,
     pub(crate) start: Instant,
     pub(crate) lives: Lives,
+    pub(crate) spare: Spare,
 }
 
 /// Which of the server's threads this is, and where the others' relays stand.
@@ -120,10 +123,10 @@ pub(crate) fn live(parts: Parts) -> bool {
 
 impl Worker {
     fn new(parts: Parts, home: SyncSender<Box<Self>>) -> Self {
-        let Parts { shard, listeners, poller, orders, news, snapshot, start, lives } = parts;
+        let Parts { shard, listeners, poller, orders, news, snapshot, start, lives, spare } = parts;
         Self {
             shard,
-            sockets: Sockets::new(listeners),
+            sockets: Sockets::new(listeners, spare),
             poller,
             ready: Ready::default(),
             orders,
@@ -235,8 +238,10 @@ impl Worker {
 
     /// Carries out what was ordered, and no more of it at once than leaves the datagrams their turn.
     fn obey(&mut self, host: &mut dyn Host) {
-        for count in 0.. {
-            if count == ORDERS_AT_ONCE || host.is_full() {
+        let mut count = 0;
+        loop {
+            count += 1;
+            if count > ORDERS_AT_ONCE || host.is_full() {
                 self.poller.waker().wake();
                 return;
             }
@@ -259,13 +264,7 @@ impl Worker {
                         self.sockets.streams.insert(id, line);
                     }
                 }
-                Order::StreamMessage { path, mut message } => {
-                    if let Some(forward) = input(&mut self.shard, now, &path, &message) {
-                        self.sockets.forward(&forward, &mut message, host);
-                        self.tell_errors(now);
-                    }
-                    self.settle(now);
-                }
+                Order::StreamMessages { path, messages } => count += self.read_stream(now, &path, messages, host),
                 Order::Sessions(ask) => ask.answer(&self.shard, now),
                 Order::Move(host) => self.invited = Some(host),
                 Order::Stop => {
@@ -275,6 +274,23 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Says how many messages there were.
+    fn read_stream(&mut self, now: Moment, path: &ClientPath, mut messages: Vec<u8>, host: &mut dyn Host) -> usize {
+        let (mut at, mut count) = (0, 0);
+        while let Framed::Message { length, next } = next_message(messages.get(at..).unwrap_or_default(), false) {
+            let Some(message) = messages.get_mut(at..at + length) else { break };
+            if let Some(forward) = input(&mut self.shard, now, path, message) {
+                self.sockets.forward(&forward, message, host);
+                self.tell_errors(now);
+            }
+            self.settle(now);
+            at += next;
+            count += 1;
+        }
+        self.sockets.give_back(path, messages);
+        count
     }
 
     fn read_listener(&mut self, index: usize, host: &mut dyn Host) {

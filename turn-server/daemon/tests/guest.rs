@@ -2,20 +2,30 @@
 //! threads they live on, and the allocations outlive their hosts.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "rig/tcp.rs"]
+mod tcp;
+
+use crate::tcp::ByTcp;
 use offhook_link::{Handed, Host, HostThread, HostThreads, Lodging, Neighbours, Stay, neighbourhood};
 use offhook_net::{Poller, Ready};
-use offhook_testkit::TurnClient;
+use offhook_testkit::{CountingAllocator, TurnClient};
 use offhook_turn::{Plan, Server};
 use offhook_turn_core::MediaPeer;
 use offhook_turn_core::conf::Reading;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
+
 const CHANNEL: u16 = 0x4000;
+/// Of a datagram that an echo returns, and as many as it holds without growing.
+const ECHO_BYTES: usize = 256;
+const ECHOES: usize = 4_096;
 /// Longer than anything takes that is handed over.
 const SHORT: Duration = Duration::from_millis(200);
 const LONG: Duration = Duration::from_secs(5);
@@ -44,7 +54,7 @@ enum Order {
 struct Echo {
     media: SocketAddr,
     neighbours: Neighbours,
-    heard: Vec<(SocketAddr, Vec<u8>)>,
+    heard: Vec<(SocketAddr, [u8; ECHO_BYTES], usize)>,
     came: Arc<Came>,
 }
 
@@ -52,6 +62,8 @@ struct Echo {
 struct Came {
     from_guest: AtomicUsize,
     by_parcel: AtomicUsize,
+    /// Allocations of the thread, its guest's among them, so far.
+    allocated: AtomicU64,
 }
 
 impl Came {
@@ -64,7 +76,9 @@ impl Echo {
     fn hear(&mut self, from: SocketAddr, datagram: &mut [u8]) {
         datagram.make_ascii_uppercase();
         let times = if datagram.starts_with(b"*") { 20 } else { 1 };
-        self.heard.extend((0..times).map(|_| (from, datagram.to_vec())));
+        let mut bytes = [0; ECHO_BYTES];
+        bytes[..datagram.len()].copy_from_slice(datagram);
+        self.heard.extend((0..times).map(|_| (from, bytes, datagram.len())));
     }
 }
 
@@ -134,7 +148,7 @@ fn start(hosts: &HostThreads, sockets: Vec<UdpSocket>) -> Vec<EchoThread> {
         let (orders, inbox) = channel();
         let (wake, came) = (poller.waker(), Arc::new(Came::default()));
         let media = socket.local_addr().unwrap();
-        let echo = Echo { media, neighbours, heard: Vec::new(), came: Arc::clone(&came) };
+        let echo = Echo { media, neighbours, heard: Vec::with_capacity(ECHOES), came: Arc::clone(&came) };
         let thread = std::thread::spawn(move || live(poller, &door, &inbox, echo));
         EchoThread { orders, wake, thread, came, socket }
     });
@@ -175,18 +189,20 @@ fn live(mut poller: Poller, door: &Receiver<Lodging>, orders: &Receiver<Order>, 
             echo.neighbours.give_back(parcel);
         }
         assert_eq!(guest.work(&mut echo), Stay::On);
-        for (to, bytes) in echo.heard.drain(..) {
+        for (to, bytes, length) in echo.heard.drain(..) {
+            let bytes = &bytes[..length];
             // What finds no room is lost: nobody answers by a socket.
-            match guest.hand_over(echo.media, to, &bytes) {
+            match guest.hand_over(echo.media, to, bytes) {
                 Handed::Taken => {}
                 Handed::For(other) => {
-                    echo.neighbours.hand_over_to(other, echo.media, to, &bytes);
+                    echo.neighbours.hand_over_to(other, echo.media, to, bytes);
                 }
                 Handed::No => panic!("{to} is nobody's relay"),
             }
         }
         guest.flush();
         echo.neighbours.post();
+        echo.came.allocated.store(CountingAllocator::count(), Ordering::Relaxed);
     }
 }
 
@@ -284,14 +300,66 @@ async fn every_packet_is_handed_over_whichever_threads_client_and_room_live_on()
     }
 }
 
+/// A client by TCP: its task, the relaying thread, and back.
+#[test]
+fn a_packet_of_a_stream_allocates_nothing_once_its_buffers_are_made() {
+    const ROUNDS: u64 = 1_000;
+    let (hosts, sockets) = (HostThreads::default(), sockets(1));
+    let media = addresses(&sockets);
+    let threads = start(&hosts, sockets);
+    let mut plan = plan(&media, "");
+    (plan.tcp, plan.tls_only) = (vec!["127.0.0.1:0".parse().unwrap()], false);
+    // One thread runs every task, and says what they have allocated.
+    let (ask, mut asked) = tokio::sync::mpsc::channel::<std::sync::mpsc::SyncSender<u64>>(1);
+    let (tell, told) = channel();
+    let tasks = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (server, news) = Server::start_among(plan, Some(hosts)).await.unwrap();
+            std::thread::spawn(move || news.iter().for_each(drop));
+            tell.send(server.tcp_addresses()[0]).unwrap();
+            while let Some(answer) = asked.recv().await {
+                answer.send(CountingAllocator::count()).unwrap();
+            }
+            server.stop().await;
+        });
+    });
+    let mut client = ByTcp::log_in(told.recv().unwrap());
+    client.allocate();
+    client.bind(CHANNEL, media[0]);
+    let mut talk = |rounds: u64| {
+        for round in 0..rounds {
+            // One at a time, and several that come in one read and leave in one write.
+            let count = round % 8 + 1;
+            (0..count).for_each(|_| client.send(CHANNEL, &[b'a'; 172]));
+            (0..count).for_each(|_| assert_eq!(client.receive(), [b'A'; 172]));
+        }
+    };
+    let allocated = || {
+        let (answer, counted) = std::sync::mpsc::sync_channel(1);
+        ask.blocking_send(answer).unwrap();
+        [counted.recv().unwrap(), threads[0].came.allocated.load(Ordering::Relaxed)]
+    };
+    talk(ROUNDS);
+    allocated();
+    let before = allocated();
+    talk(ROUNDS);
+    let [of_tasks, of_relay] = allocated();
+    assert_eq!(of_relay - before[1], 0, "of the relaying thread");
+    assert!(of_tasks - before[0] < ROUNDS / 50, "{} of the tasks", of_tasks - before[0]);
+    drop(ask);
+    tasks.join().unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn packets_of_one_client_to_another_thread_stay_in_order() {
     let (server, _, threads, ()) = among(2, "", |server, media, threads| {
         let client = caller_on(0, server, media, threads);
-        for round in 0..20 {
-            let words = (0..30).map(|n| format!("{round} {n}").into_bytes());
+        for round in 0..150 {
+            // No more than there are parcels, should each of them go by itself.
+            let words = (0..4).map(|n| format!("{round} {n}").into_bytes());
             words.clone().for_each(|word| client.send(CHANNEL + 1, &word).unwrap());
-            let came: Vec<Vec<u8>> = (0..30).map(|_| client.receive().unwrap().1).collect();
+            let came: Vec<Vec<u8>> = (0..4).map(|_| client.receive().unwrap().1).collect();
             assert!(words.eq(came));
         }
     })
