@@ -300,6 +300,35 @@ async fn every_packet_is_handed_over_whichever_threads_client_and_room_live_on()
     }
 }
 
+/// What the threads, their guests and the parcels between them allocate for packets that are handed over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_packet_that_is_handed_over_allocates_nothing_on_either_thread() {
+    let (server, _, threads, ()) = among(2, "", |server, media, threads| {
+        let callers = [caller_on(0, server, media, threads), caller_on(1, server, media, threads)];
+        let talk = |rounds: usize| {
+            for _ in 0..rounds {
+                for client in &callers {
+                    for at in 0..2 {
+                        // Several of one round share a parcel; no more than there are parcels, so that none is lost.
+                        (0..4).for_each(|_| client.send(CHANNEL + at, b"packet").unwrap());
+                        (0..4).for_each(|_| assert_eq!(client.receive().unwrap().1, b"PACKET"));
+                    }
+                }
+            }
+        };
+        let allocated = || threads.iter().map(|thread| thread.came.allocated.load(Ordering::Relaxed));
+        talk(100);
+        let (before, handed) = (allocated().collect::<Vec<_>>(), threads[1].came.by_parcel.load(Ordering::Relaxed));
+        talk(300);
+        // A parcel that was not needed before is two, and there are four of them.
+        let more = allocated().zip(before).map(|(after, before)| after - before);
+        assert!(more.clone().all(|more| more <= 9), "{:?}", more.collect::<Vec<_>>());
+        assert!(threads[1].came.by_parcel.load(Ordering::Relaxed) - handed >= 300 * 4);
+    })
+    .await;
+    end(server, threads).await;
+}
+
 /// A client by TCP: its task, the relaying thread, and back.
 #[test]
 fn a_packet_of_a_stream_allocates_nothing_once_its_buffers_are_made() {
