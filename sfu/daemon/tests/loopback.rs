@@ -59,3 +59,25 @@ async fn two_browsers_hear_each_other_in_opus_and_pcmu_and_not_themselves() {
         assert_ne!(Some(changed.listener), changed.speaker);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dtls_from_a_browsers_address_after_its_handshake_takes_no_timers_and_disturbs_nothing() {
+    let stand = Stand::start().await;
+    let room = stand.room("echo-3", RoomKind::Echo).await;
+    let mut browsers = [stand.join(&room, "leg-a", BrowserPlan::default()).await];
+    connect(&mut browsers).await;
+    let mut said = 0_u8;
+    let speak = |all: &mut [support::Browser]| {
+        all[0].speak(111, 960, &[0xf8, 7, 7, 7]);
+        // A hello, a record under keys, an alert, and what is none of them.
+        for first in [22, 23, 21, 63, 20] {
+            said = said.wrapping_add(1);
+            all[0].throw(&[first, 254, 253, 0, said % 2, 0, 0, 0, 0, 0, said, 0, 2, said, 1]);
+        }
+    };
+    let (refused, ended) = ("sfu_dropped_dtls_rate_total", "sfu_dtls_failed_total");
+    let done = |all: &[support::Browser]| all[0].heard.len() >= 100 && stand.figure(refused) > 200;
+    run(&mut browsers, Duration::from_secs(20), speak, done).await;
+    assert_eq!(stand.figure(ended), 0);
+    assert!(stand.figure("sfu_timers") <= 8, "{}", stand.figure("sfu_timers"));
+}

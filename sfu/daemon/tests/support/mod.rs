@@ -112,6 +112,8 @@ pub struct Browser {
     pub rtc: Rtc,
     socket: UdpSocket,
     local: SocketAddr,
+    /// Where its last datagram went.
+    peer: Option<SocketAddr>,
     pending: Option<SdpPendingOffer>,
     pub microphone: Mid,
     pub joined: Option<PeerJoined>,
@@ -141,6 +143,7 @@ impl Browser {
             rtc,
             socket,
             local,
+            peer: None,
             pending: Some(pending),
             microphone,
             joined: None,
@@ -167,6 +170,11 @@ impl Browser {
         stream.write_rtp(RtpWrite::new(payload_type.into(), sequence.into(), time, Instant::now(), payload.to_vec()));
     }
 
+    /// Sends these bytes as they are, from its own socket to where its media goes.
+    pub fn throw(&self, bytes: &[u8]) {
+        self.socket.send_to(bytes, self.peer.expect("it has sent something")).unwrap();
+    }
+
     /// Moves everything that waits, once.
     pub fn turn(&mut self) {
         let now = Instant::now();
@@ -188,6 +196,7 @@ impl Browser {
                 Output::Timeout(_) => return,
                 Output::Transmit(t) => {
                     self.socket.send_to(&t.contents, t.destination).unwrap();
+                    self.peer = Some(t.destination);
                 }
                 Output::Event(RtcEvent::Connected) => self.connected = true,
                 Output::Event(RtcEvent::RtpPacket(packet)) => {
