@@ -11,6 +11,9 @@ pub fn check(path: Option<&Path>) -> Result<ExitCode> {
     for mistake in &mistakes {
         eprintln!("{mistake}");
     }
+    for lack in unreadable(&config) {
+        eprintln!("warning: {lack}");
+    }
     if mistakes.is_empty() {
         println!("{}: fine", config.name());
         return Ok(ExitCode::SUCCESS);
@@ -21,6 +24,23 @@ pub fn check(path: Option<&Path>) -> Result<ExitCode> {
 pub fn print(path: Option<&Path>) -> Result<ExitCode> {
     print!("{}", ConfigFile::load(path)?.redacted());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Certificate files that cannot be used here and now: the daemons may run elsewhere, or under another user.
+fn unreadable(config: &ConfigFile) -> Vec<String> {
+    let mut lacks = Vec::new();
+    if let Ok(tls) = config.tls() {
+        for (key, path) in [("certificate", tls.certificate), ("key", tls.key)] {
+            if let Some(Err(error)) = path.as_ref().map(std::fs::File::open) {
+                lacks.push(format!("tls.{key} = {:?}: {error}", path.unwrap_or_default()));
+            }
+        }
+    }
+    let turn = offhook_turn::TurnDaemon::config(config);
+    if let (true, Ok(turn)) = (lacks.is_empty(), turn) {
+        lacks.extend(turn.check_certificate().err().map(|why| format!("[turn]: {why}")));
+    }
+    lacks
 }
 
 type Check = fn(&ConfigFile) -> Result<(), ConfigError>;
@@ -119,6 +139,19 @@ mod tests {
         assert!(mistakes(&config).is_empty(), "{:?}", mistakes(&config));
         let trunks = offhook_sip::SipGateway::config(&config).unwrap().trunks;
         assert!(trunks.len() == 1 && trunks[0].emergency && trunks[0].registration.is_some());
+    }
+
+    #[test]
+    fn certificate_files_that_cannot_be_read_are_named() {
+        offhook_runtime::install_crypto_provider();
+        let lacks = |text: &str| unreadable(&ConfigFile::parse("offhook.toml", text, []).unwrap()).join("\n");
+        assert_eq!(lacks(""), "");
+        let shared = lacks("[tls]\ncertificate = \"/nowhere/chain.pem\"\nkey = \"/nowhere/key.pem\"\n");
+        assert!(shared.contains("tls.certificate = \"/nowhere/chain.pem\": No such file"), "{shared}");
+        assert!(shared.contains("tls.key = ") && shared.lines().count() == 2, "{shared}");
+        let own = "[turn]\ncertificate = \"/nowhere/turn.pem\"\nkey = \"/nowhere/key.pem\"\n";
+        assert!(lacks(own).contains("[turn]: cannot read /nowhere/turn.pem"), "{}", lacks(own));
+        assert_eq!(lacks(&format!("{own}tls = false\n")), "");
     }
 
     #[test]
