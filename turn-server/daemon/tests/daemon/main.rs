@@ -441,12 +441,14 @@ async fn each_switch_takes_away_what_it_names() {
     }
     let moment = Duration::from_millis(300);
     let stage = start("strangers_per_second = 1").await;
-    let challenges = (0..8).filter(|_| {
+    assert!(udp(&stage).challenge().is_some());
+    // Four at once and one a second on each thread: they would have to take half a minute to be answered all.
+    let answered = (0..100).filter(|_| {
         let mut client = udp(&stage);
-        client.wait_at_most(moment);
+        client.wait_at_most(Duration::from_millis(10));
         client.challenge().is_some()
     });
-    assert!((4..8).contains(&challenges.count()), "of four at once and one a second, on each thread");
+    assert!(answered.count() < 100);
 
     let stage = start("stun_only = true").await;
     assert!(udp(&stage).binding().is_some());
