@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod deaths;
+mod hostile;
 mod refusals;
 mod rig;
 mod sfu;
