@@ -20,6 +20,7 @@ mod metrics;
 mod native;
 mod pace;
 mod plan;
+mod private;
 mod process;
 mod quota;
 mod reload;

@@ -2,6 +2,7 @@
 use crate::addresses::Host;
 use crate::ciphers::Ciphers;
 use crate::database::{DatabaseError, DatabasePlan, Rows};
+use crate::private;
 use crate::process::ProcessPlan;
 pub use crate::tls::CertificateFiles;
 use crate::tls::CertificatePlace;
@@ -90,6 +91,7 @@ impl Plan {
             (SocketAddr::new(ip, conf.prometheus.port), path)
         });
         settings.policy = policy(conf, &relays, &listeners, metrics.as_ref().map(|(address, _)| *address), host);
+        warnings.extend(private::warning(&settings, &relays));
         let threads = match usize::try_from(conf.relay_threads) {
             Ok(0) | Err(_) => std::thread::available_parallelism().map_or(1, usize::from),
             Ok(threads) => threads,
@@ -303,9 +305,6 @@ fn settings(conf: &Conf, host: &Host, warnings: &mut Vec<String>) -> Result<Sett
             realm.len()
         ));
     }
-    warnings.push(
-        "private, unique-local and carrier-grade NAT peers are reachable, as from coturn: close them with denied-peer-ip".to_owned(),
-    );
     let mut settings = Settings::new(users);
     settings.fingerprint = conf.fingerprint;
     // coturn's clients use RFC 5766's range.
@@ -436,6 +435,25 @@ mod tests {
         assert!(open.warnings.iter().any(|line| line.contains("anyone")));
         let nobody = plan("listening-ip=192.0.2.1\nrealm=r\nuse-auth-secret\n").unwrap();
         assert!(nobody.warnings.iter().any(|line| line.contains("nobody")));
-        assert!(open.warnings.iter().any(|line| line.contains("private")));
+    }
+
+    #[test]
+    fn private_networks_are_spoken_of_as_long_as_one_is_open() {
+        let said = |text: &str| {
+            let plan = plan(&format!("{BASE}{text}")).unwrap();
+            plan.warnings.iter().find(|line| line.contains("private peers")).cloned()
+        };
+        let closed =
+            "denied-peer-ip=10.0.0.0/8\ndenied-peer-ip=172.16.0.0-172.31.255.255\ndenied-peer-ip=192.168.0.0/16\n";
+        let all = format!("{closed}denied-peer-ip=100.64.0.0/10\n");
+        assert!(said("").unwrap().contains("close 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10 with"));
+        assert!(said(closed).unwrap().contains("close 100.64.0.0/10 with"));
+        // Whom the file lets in by name was meant, and there is no relay of IPv6 here.
+        for text in [&all, &format!("{all}allowed-peer-ip=10.0.0.7\n"), "stun-only\n", "no-udp-relay\n"] {
+            assert_eq!(said(text), None, "{text}");
+        }
+        let six = format!("{all}relay-ip=192.0.2.1\nrelay-ip=2001:db8::1\n");
+        assert!(said(&six).unwrap().contains("fc00::/7, fec0::/10"));
+        assert_eq!(said(&format!("{six}denied-peer-ip=fc00::/7\ndenied-peer-ip=fec0::/10\n")), None);
     }
 }
