@@ -1,7 +1,7 @@
 //! Hosts with more addresses than one, or with less than a way out: a file that names none of them.
 use crate::client::{Client, PATIENCE};
 use crate::net::Namespace;
-use crate::rig::{ALICE, Daemon, Place};
+use crate::rig::{ALICE, Daemon, Place, page};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 /// A file that leaves listening-ip and relay-ip to the server.
@@ -94,5 +94,23 @@ fn who_finds_no_port_is_not_sent_to_another_network() {
             client.allocate().code()
         };
         assert_eq!(["10.3.0.1", "10.3.0.1", "10.4.0.1", "10.4.0.1"].map(code), [0, 508, 0, 508]);
+    });
+}
+
+/// The word alone: coturn's port and path, on loopback.
+#[test]
+fn metrics_have_coturns_port_and_path_unless_told_otherwise() {
+    let (host, other) = (Namespace::new(), Namespace::new());
+    host.cable("eth", "10.3.0.1/24", &other, "10.3.0.2/24", 1_500);
+    let place = Place::new();
+    place.write(&format!("{ALICE}prometheus\n"));
+    place.without(&format!("prometheus-port={}\n", place.metrics));
+    let mut command = host.command(env!("CARGO_BIN_EXE_offhook-turn"));
+    command.arg("-c").arg(place.path("turnserver.conf"));
+    let _daemon = Daemon::spawn(place, command);
+    host.within(|| {
+        let at = |address: &str| SocketAddr::new(ip(address), 9_641);
+        assert!(page(at("127.0.0.1"), "/metrics").contains("turn_total_allocations{type=\"UDP\"} 0"));
+        assert!(std::net::TcpStream::connect(at("10.3.0.1")).is_err());
     });
 }

@@ -87,11 +87,40 @@ fn relays_stand_where_they_are_told_and_are_called_as_clients_reach_them() {
     assert_eq!(relay(pairs), (ip("127.0.0.4"), ip("198.51.100.4")));
 }
 
+/// A session of three packets of 100 bytes to a peer and two of 40 back, from its first request to its end.
+fn session(daemon: &Daemon, user: &str, password: &str) {
+    let mut client = Client::udp(daemon.at(), user, password);
+    let relayed = client.allocate().relayed();
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(client.bind(0x4000, peer.local_addr().unwrap()), 0);
+    let mut buffer = [0; 128];
+    for _ in 0..3 {
+        client.send_on(0x4000, &[7; 100]);
+        assert_eq!(peer.recv(&mut buffer).unwrap(), 100);
+    }
+    for _ in 0..2 {
+        peer.send_to(&[8; 40], relayed).unwrap();
+        assert_eq!(client.receive().unwrap().len(), 44);
+    }
+    let released = client.ask_logged_in(offhook_wire_stun::Method::REFRESH, |builder| {
+        builder.lifetime_s(0);
+    });
+    assert_eq!(released.code(), 0);
+    daemon.wait_for("allocation ended");
+}
+
+/// A sample of the page: `name{labels}`.
+fn sample(page: &str, name: &str) -> u64 {
+    let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name} in {page}")).parse().unwrap()
+}
+
 #[test]
 fn metrics_are_served_where_they_are_told_under_coturns_names() {
     let port = free_port();
     let options = format!(
-        "{ALICE}use-auth-secret\nstatic-auth-secret=north\nprometheus\nprometheus-port={port}\n\
+        "{ALICE}use-auth-secret\nstatic-auth-secret=north\nallow-loopback-peers\nprometheus\nprometheus-port={port}\n\
          prometheus-address=127.0.0.5\nprometheus-path=/turn\n"
     );
     let daemon = Daemon::start(&format!("{options}prometheus-username-labels\n"));
@@ -99,25 +128,30 @@ fn metrics_are_served_where_they_are_told_under_coturns_names() {
     assert!(page(metrics, "/").ends_with("ok") && page(metrics, "/metrics").contains("404"));
     assert!(page(metrics, "/turn").contains("turn_total_allocations{type=\"UDP\"} 0"));
     let pairs = ["bob", "bob", "eve"].map(|user| offhook_wire_stun::credentials::mint(b"north", 4_000_000_000, user));
-    for (user, password) in
-        pairs.iter().map(|pair| (pair.username.as_str(), pair.password.as_str())).chain([("alice", "sesame")])
-    {
-        let mut client = Client::tcp(daemon.at(), user, password);
-        assert_eq!(client.allocate().code(), 0);
-        drop(client);
-        daemon.wait_for("allocation ended");
-    }
+    pairs.iter().for_each(|pair| session(&daemon, &pair.username, &pair.password));
+    session(&daemon, "alice", "sesame");
     let shown = page(metrics, "/turn");
-    for user in ["bob", "eve", "alice"] {
-        assert!(shown.contains(&format!("turn_traffic_rcvp{{realm=\"example.org\",user=\"{user}\"}} 0\n")), "{shown}");
+    for (user, sessions) in [("bob", 2), ("eve", 1), ("alice", 1)] {
+        let of = |name: &str| sample(&shown, &format!("turn_traffic_{name}{{realm=\"example.org\",user=\"{user}\"}}"));
+        let packets = ["rcvp", "peer_sentp", "sentp", "peer_rcvp"].map(of);
+        assert_eq!(packets, [3 * sessions, 3 * sessions, 2 * sessions, 2 * sessions], "{user}");
+        let bytes = ["rcvb", "peer_sentb", "sentb", "peer_rcvb"].map(of);
+        assert_eq!(bytes, [300 * sessions, 300 * sessions, 80 * sessions, 80 * sessions], "{user}");
     }
     assert!(!shown.contains("4000000000"));
+    // The totals run with the sessions, and are taken over a few times a second.
+    until("all four are counted", || {
+        let shown = page(metrics, "/turn");
+        ["rcvp", "peer_sentp", "sentp", "peer_rcvp", "rcvb", "sentb"]
+            .map(|name| sample(&shown, &format!("turn_total_traffic_{name}")))
+            == [12, 12, 8, 8, 1_200, 320]
+    });
     drop(daemon);
     let daemon = Daemon::start(&options);
-    drop(Client::tcp(daemon.at(), "alice", "sesame").allocate());
-    daemon.wait_for("allocation ended");
+    session(&daemon, "alice", "sesame");
     let shown = page(metrics, "/turn");
-    assert!(shown.contains("turn_traffic_sentb{realm=\"example.org\"} 0\n") && !shown.contains("user="), "{shown}");
+    assert_eq!(sample(&shown, "turn_traffic_sentb{realm=\"example.org\"}"), 80);
+    assert!(!shown.contains("user="), "{shown}");
 }
 
 /// coturn's docs/Prometheus.md: by UDP alone, 401 alone, and dropped by the limit alone.
