@@ -13,11 +13,13 @@ mod logs;
 mod net;
 mod options;
 mod peers;
+mod plans;
 #[path = "../../../../call-control/daemon/tests/storage/postgres.rs"]
 mod postgres;
 mod process;
 mod reload;
 #[path = "../rig/mod.rs"]
 mod rig;
+mod sha256;
 mod sockets;
 mod tls;
