@@ -336,6 +336,34 @@ fn turn() {
         (0, &release),
     ]);
     save("turn", "session", &session);
+    // Long enough to be offered SHA-256 by UDP.
+    let asks = stun_message(Class::Request, Method::ALLOCATE, |b| {
+        b.requested_transport(17).software("123456789012");
+    });
+    let named = stun_message(Class::Request, Method::ALLOCATE, |b| {
+        b.requested_transport(17).username("4000000000:bob").realm("example.org");
+    });
+    // 0x40 by USERHASH, 0x80 by SHA-256; each client asks first, and the last one by a stream.
+    let login = steps(&[
+        (0, &asks),
+        (1, &allocate),
+        (1, &permit),
+        (1, &bind),
+        (1, &release),
+        (8, &asks),
+        (8 | 0x81, &allocate),
+        (8 | 0xC1, &permit),
+        (16, &asks),
+        (16 | 0xC1, &allocate),
+        (24, &allocate),
+        (24 | 2, &named),
+        (32, &allocate),
+        (32 | 0xC1, &allocate),
+        (32 | 0x81, &permit),
+        // Sockets that came late.
+        (7, &[]),
+    ]);
+    save("turn", "login", &login);
     save("turn", "pair", &steps(&[(0, &pair), (8, &allocate), (5, &[0; 6]), (5, &[0; 90])]));
     save("turn", "stream", &steps(&[(32, &both), (32, &permit), (7, &[3, 3]), (4, b"odd"), (38, &[])]));
 }

@@ -1,12 +1,14 @@
 //! The TURN server: any sequence of messages, peers' datagrams, commands and time leaves it in order.
 
+mod login;
+
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
 use offhook_turn_core::stream::{Framed, next_message};
 use offhook_turn_core::{
-    ClientPath, Command, Grant, HEAD_ROOM, IcmpError, Ledger, Moment, Output, Quota, QuotaError, RelayAddress,
+    ClientPath, Command, Grant, HEAD_ROOM, IcmpError, Ledger, Moment, Output, Quota, QuotaError, Rate, RelayAddress,
     RelayKey, RelayPorts, Reserved, Settings, Shard, ShardOptions, TAIL_ROOM, Users, Via,
 };
 use offhook_wire_stun::Message;
@@ -37,12 +39,19 @@ struct World {
     relays: Vec<RelayKey>,
     /// Asked for and not yet bound; `true` once they are not wanted any more.
     late: Vec<(RelayKey, bool)>,
+    /// `None`: nobody is asked who he is.
+    clients: Option<login::Clients>,
 }
 
 /// Each step is an operation, a length and so many bytes.
 pub fn run(data: &[u8]) {
     let _ = frames(data);
-    let mut world = World::new();
+    play(data, World::open());
+    play(data, World::closed());
+}
+
+/// How many allocations came of it.
+fn play(data: &[u8], mut world: World) -> u64 {
     let mut rest = data;
     while let Some((&[operation, l0, l1], body)) = rest.split_first_chunk::<3>() {
         let length = usize::from(u16::from_be_bytes([l0, l1])).min(body.len());
@@ -51,6 +60,7 @@ pub fn run(data: &[u8]) {
         rest = next;
     }
     world.end();
+    world.shard.counters().allocations_created
 }
 
 /// However a stream is cut, it comes apart without a byte lost.
@@ -65,36 +75,49 @@ fn frames(stream: &[u8]) -> usize {
     count
 }
 
+fn path(which: u8) -> ClientPath {
+    let server = "198.51.100.1:3478".parse().unwrap();
+    let which = which & 7;
+    let client = format!("203.0.113.{}:4000", which & 3).parse().unwrap();
+    let via = if which & 4 == 0 { Via::Udp(0) } else { Via::Stream(u32::from(which)) };
+    ClientPath { client, server, via }
+}
+
 impl World {
-    fn new() -> Self {
+    fn open() -> Self {
         let mut users = Users::new("example.org");
         users.admit_anyone();
+        Self::with(Settings::new(users), None)
+    }
+
+    /// Nobody gets in without a seal that is right, and strangers are answered as often as they ask.
+    fn closed() -> Self {
+        let settings = Settings { unauthenticated: Rate::UNLIMITED, ..Settings::new(login::users()) };
+        Self::with(settings, Some(login::Clients::default()))
+    }
+
+    fn with(settings: Settings, clients: Option<login::Clients>) -> Self {
         let local = "198.51.100.1".parse().unwrap();
         let six = "2001:db8::1".parse().unwrap();
         let relays = vec![RelayAddress { local, announced: local }, RelayAddress { local: six, announced: six }];
         let shard = Shard::new(ShardOptions {
             secret: [5; 32],
             shard: 0,
-            settings: Arc::new(Settings::new(users)),
+            settings: Arc::new(settings),
             ports: RelayPorts::new(&relays, &(50_000..=50_007)),
             relays,
             allocations_max: 8,
             quota: Box::new(Book(RefCell::default())),
         });
-        Self { shard, now: Moment(1 << 40), relays: Vec::new(), late: Vec::new() }
-    }
-
-    fn path(which: u8) -> ClientPath {
-        let server = "198.51.100.1:3478".parse().unwrap();
-        let client = format!("203.0.113.{}:4000", which & 3).parse().unwrap();
-        let via = if which & 4 == 0 { Via::Udp(0) } else { Via::Stream(u32::from(which)) };
-        ClientPath { client, server, via }
+        Self { shard, now: Moment(1 << 40), relays: Vec::new(), late: Vec::new(), clients }
     }
 
     fn step(&mut self, operation: u8, body: &[u8]) {
-        let path = Self::path(operation >> 3);
+        let path = path(operation >> 3);
         match operation & 7 {
             0..=3 => {
+                let dressed = self.clients.as_mut().and_then(|clients| clients.dress(operation, body));
+                let body = dressed.as_deref().unwrap_or(body);
                 if let Some(forward) = self.shard.handle_input(self.now, &path, body) {
                     assert!(self.relays.contains(&forward.relay));
                     assert!(forward.payload.end <= body.len());
@@ -170,8 +193,16 @@ impl World {
             }
         }
         for transmit in self.shard.transmits() {
-            assert!(Message::parse(transmit.bytes).is_ok());
+            let message = Message::parse(transmit.bytes);
+            assert!(message.is_ok());
+            if let (Some(clients), Ok(message)) = (&mut self.clients, message) {
+                clients.hear(transmit.path, &message);
+            }
         }
+        assert!(
+            self.clients.as_ref().is_none_or(|c| c.sealed) || self.shard.gauges().allocations == 0,
+            "let in unsealed"
+        );
         self.shard.clear_transmits();
         assert_eq!(self.shard.gauges().relays, self.relays.len() + self.late.len());
     }
@@ -188,5 +219,19 @@ impl World {
         self.drain();
         let gauges = self.shard.gauges();
         assert_eq!((gauges.allocations, gauges.relays, gauges.reservations, gauges.free_ports), (0, 0, 0, 16));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Else everything behind the login would be out of reach.
+    #[test]
+    fn the_seed_of_logins_logs_in_by_each_way() {
+        let seed = include_bytes!("../../../fuzz/seeds/turn/login");
+        assert_eq!(play(seed, World::closed()), 5);
+        let strangers = include_bytes!("../../../fuzz/seeds/turn/session");
+        assert_eq!((play(strangers, World::closed()), play(strangers, World::open())), (0, 1));
     }
 }
