@@ -15,7 +15,7 @@ pub(crate) fn warning(settings: &Settings, relays: &[RelayAddress]) -> Option<St
     let is_open = |network: &&str| {
         network.parse::<AddressRange>().is_ok_and(|range| speaks(&range) && !is_covered(range, &closed))
     };
-    let open: Vec<&str> = NETWORKS.iter().copied().filter(|network| is_open(&network)).collect();
+    let open: Vec<&str> = NETWORKS.iter().copied().filter(|network| is_open(network)).collect();
     (!open.is_empty()).then(|| {
         format!(
             "private peers are reachable, as from coturn: close {} with denied-peer-ip, but for what clients shall reach",
