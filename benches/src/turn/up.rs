@@ -2,7 +2,7 @@
 use super::SERVER_IP;
 use super::legs::{Legs, connect};
 use super::pages::Page;
-use super::process::{Process, free_port, program};
+use super::process::{Process, program};
 use crate::cpu;
 use crate::forward::client::ClientIdentity;
 use anyhow::{Context as _, bail, ensure};
@@ -78,8 +78,9 @@ impl Up {
         let folder = tempfile::tempdir()?;
         let copied = Command::new("cp").arg("-a").arg(people.folder.path().join("data")).arg(folder.path()).status()?;
         ensure!(copied.success(), "the users' folder cannot be copied");
-        let free = || Ok::<_, anyhow::Error>(SocketAddr::from((SERVER_IP, free_port()?)));
-        let (web, health, turn) = (free()?, free()?, free()?);
+        // Below those that the system gives away.
+        let at = |place: u16| SocketAddr::from((SERVER_IP, ports.start() + 100 * place));
+        let (web, health, turn) = (at(1), at(2), at(3));
         let (turn, turn_lines) = match &beside {
             None => (turn, format!("listen = [\"{turn}\"]")),
             Some(process) => {
@@ -94,8 +95,8 @@ impl Up {
             storage(folder.path()),
             ports.start(),
             ports.len(),
-            free()?,
-            free()?,
+            at(4),
+            at(5),
         );
         let config = folder.path().join("offhook.toml");
         std::fs::write(&config, text)?;
