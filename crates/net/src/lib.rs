@@ -5,11 +5,13 @@
 mod address;
 #[allow(unsafe_code)]
 mod ffi;
+mod pace;
 mod poll;
 mod receive;
 mod send;
 mod socket;
 
+pub use pace::Pace;
 pub use poll::{Poller, Ready, WAKER_TOKEN, Waker};
 pub use receive::{Framed, ReceiveBatch, Received};
 pub use send::{Datagram, SendBatch, Sent};

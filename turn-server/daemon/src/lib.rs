@@ -18,7 +18,6 @@ mod listen;
 mod log;
 mod metrics;
 mod native;
-mod pace;
 mod plan;
 mod private;
 mod process;

@@ -1,10 +1,9 @@
 //! One relaying thread: waits, reads everything, lets the shard decide, sends. No lock, log or allocation per packet.
-use crate::pace::Pace;
 use crate::sessions::Ask;
 use crate::sockets::{BATCH, DATAGRAM_BYTES, Sockets};
 use crate::stream::{Line, Spare};
 use offhook_link::{Guest, GuestId, Handed, Host, HostThread, House, NoHost, Stay};
-use offhook_net::{PeerError, Poller, Ready, ReceiveBatch, UdpOptions, UdpSocket};
+use offhook_net::{Pace, PeerError, Poller, Ready, ReceiveBatch, UdpOptions, UdpSocket};
 use offhook_turn_core::stream::{Framed, next_message};
 use offhook_turn_core::{
     ClientPath, Command, Counters, EndCause, Forward, Gauges, HEAD_ROOM, IcmpError, Key, Moment, Output, RelayKey,
@@ -26,6 +25,8 @@ const MANY: usize = 4;
 /// Orders and messages of streams in a row before datagrams get their turn.
 const ORDERS_AT_ONCE: usize = 256;
 const STATS_EVERY: Duration = Duration::from_millis(100);
+/// From so many packets in a second on, up and down, they wait for each other.
+const BUSY_FROM: u64 = 10_000;
 const CLOCK_EVERY: Duration = Duration::from_secs(1);
 const NEVER: Moment = Moment(u64::MAX);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -135,7 +136,7 @@ impl Worker {
             start,
             lives,
             receive: ReceiveBatch::with_room(BATCH, DATAGRAM_BYTES, HEAD_ROOM, TAIL_ROOM),
-            pace: Pace::default(),
+            pace: Pace::new(BUSY_FROM),
             lost_news: 0,
             stats_due: Moment(0),
             clock_due: Moment(0),
@@ -151,7 +152,7 @@ impl Worker {
             if let Some(host) = self.invited.take() {
                 return Some(host);
             }
-            let due = match self.pace.rest(self.now()) {
+            let due = match self.pace.rest(self.now().0) {
                 Some(rest) => {
                     std::thread::sleep(rest);
                     Duration::ZERO
@@ -160,7 +161,7 @@ impl Worker {
             };
             let _ = self.poller.wait(Some(due), &mut self.ready);
             let counters = self.shard.counters();
-            self.pace.begin(self.now(), counters.up_packets + counters.down_packets);
+            self.pace.begin(self.now().0, counters.up_packets + counters.down_packets);
             self.work_ready(&mut NoHost);
         }
         None

@@ -45,14 +45,20 @@ pub fn certify(chain: &Path, key: &Path) {
     fs::write(key, certified.signing_key.serialize_pem()).unwrap();
 }
 
+/// A TCP port, and its number held by UDP: somebody else may have that.
+fn free_for_both() -> (u16, UdpSocket) {
+    let mut tries = std::iter::repeat_with(free_port).take(100);
+    let both = tries.find_map(|port| Some((port, UdpSocket::bind(("127.0.0.1", port)).ok()?)));
+    both.expect("a number that is free by TCP and by UDP")
+}
+
 impl Place {
     pub fn new() -> Self {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
         certify(&folder.path().join("cert.pem"), &folder.path().join("key.pem"));
-        let metrics = free_port();
-        let held = UdpSocket::bind(("127.0.0.1", metrics)).unwrap();
+        let (metrics, held) = free_for_both();
         Self { folder, port: free_port(), metrics, _held: held }
     }
 
