@@ -25,8 +25,9 @@ pub(crate) const FLUSH_AT: usize = 1_024;
 /// Parcels of other threads in a row before the sockets get their turn.
 const PARCELS_AT_ONCE: usize = 16;
 const STATS_EVERY: Duration = Duration::from_millis(100);
-/// From so many datagrams in a second on they wait for each other, 0.5 ms at most: the room of 100 legs or more.
-const BUSY_FROM: u64 = 5_000;
+/// From so many datagrams in a second on (60 legs that talk) they wait for each other, 0.5 ms at most: looking at the
+/// sockets by the clock is fewer rounds then than one for each.
+const BUSY_FROM: u64 = 3_000;
 
 type ReplyTo = oneshot::Sender<Result<Reply, CommandError>>;
 
