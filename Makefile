@@ -32,10 +32,11 @@ run: packages pages
 	cargo build --release --locked -p offhook
 	exec target/release/offhook up --dev $(if $(CONFIG),--config $(CONFIG))
 
-# Every test and the program that the stories start. One selection of packages, here and in all of `make test`: cargo
-# unites the features of what is selected, and another selection compiles half of the dependencies once more.
+# Every test of `cargo test` and the program that the stories start; the stories themselves are compiled where they run.
+# One selection of packages, here and in all of `make test`: cargo unites the features of what is selected, and another
+# selection compiles half of the dependencies once more.
 build:
-	cargo build --locked --workspace --tests --test e2e --test daemons --bin offhook
+	cargo build --locked --workspace --tests --bin offhook
 
 # The order puts what fails fastest first.
 test: test-packages pages

@@ -2,8 +2,9 @@
 //!
 //! Real browsers and telephones play in real time, and a shared machine does not always run: a virtual processor that is
 //! taken away for 300 ms leaves a hole in every sound. Threads of one processor each see that, because they wake later
-//! than they asked. Their testimony excuses exactly the time that was missing, and lets a story that failed on such a
-//! machine be told again; on a machine that kept time nothing is excused and nothing is told twice.
+//! than they asked. Their testimony excuses the time that was missing, with what a jitter buffer needs to recover, and lets
+//! a story that failed on such a machine, or on one whose host gave its processors to others, be told again. On a machine
+//! that kept time nothing is excused and nothing is told twice.
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
